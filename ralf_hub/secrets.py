@@ -1,0 +1,48 @@
+"""What must never be shown: one redactor that every text which leaves the hub's memory goes through."""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+
+MASK = "***"
+SECRET_LENGTH_MIN = 6
+"""Shorter secrets are refused by the settings: masking them would mangle ordinary words."""
+
+_KEY_TEXT = re.compile(r"\brh_[A-Za-z0-9_-]{16,}")
+_QUERY_SECRET = re.compile(r"(?i)([?&](?:key|token|api_key|access_token|secret|ticket)=)[^&\s\"']+")
+_HEADER_SECRET = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
+
+
+class Redactor:
+    """Replaces every known secret, and whatever looks like one, with `***`."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._known: re.Pattern[str] | None = None
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Make *secrets* the known ones; longer ones are masked first, so that no tail is left."""
+        known = sorted({s for s in secrets if len(s) >= SECRET_LENGTH_MIN}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def __call__(self, text: str) -> str:
+        """Return *text* without secrets."""
+        if self._known is not None:
+            text = self._known.sub(MASK, text)
+        text = _KEY_TEXT.sub("rh_" + MASK, text)
+        text = _QUERY_SECRET.sub(r"\1" + MASK, text)
+        return _HEADER_SECRET.sub(r"\1 " + MASK, text)
+
+    def __repr__(self) -> str:
+        return "Redactor()"
+
+
+def sha256_hex(secret: str) -> str:
+    """Return the hash under which an API key is stored. Keys carry 256 random bits, so no slow hash is needed."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def same(left: str, right: str) -> bool:
+    """Compare two texts in constant time."""
+    return hmac.compare_digest(left.encode(), right.encode())
