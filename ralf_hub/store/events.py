@@ -1,0 +1,99 @@
+"""Events in SQL: appended, never changed, read by `seq`."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ralf_hub.model import Event
+from ralf_hub.store.rows import dump, load, scalar
+
+_COLUMNS: Final = "seq, id, type, source, task_id, occurred_at, recorded_at, data"
+
+
+def _make(row: tuple[Any, ...]) -> Event:
+    return Event(
+        seq=row[0],
+        id=row[1],
+        type=row[2],
+        source=row[3],
+        task_id=row[4],
+        occurred_at=row[5],
+        recorded_at=row[6],
+        data=load(row[7]),
+    )
+
+
+def append(conn: sqlite3.Connection, event: Event) -> int:
+    """Add *event* and return its `seq`. sqlite3.IntegrityError when its id is known."""
+    cursor = conn.execute(
+        "INSERT INTO events (id, type, source, task_id, occurred_at, recorded_at, data) VALUES (?,?,?,?,?,?,?)",
+        (
+            event.id,
+            event.type,
+            event.source,
+            event.task_id,
+            event.occurred_at,
+            event.recorded_at,
+            dump(dict(event.data)),
+        ),
+    )
+    return cursor.lastrowid or 0
+
+
+def mark_routed(conn: sqlite3.Connection, seq: int, connectors: Sequence[str]) -> None:
+    """Note which connectors the event goes to, so that `verify` can hold the outbox against it."""
+    conn.execute("UPDATE events SET routed = ? WHERE seq = ?", (dump(list(connectors)), seq))
+
+
+def get(conn: sqlite3.Connection, event_id: str) -> Event | None:
+    """Return one event by id, or None."""
+    row = conn.execute(f"SELECT {_COLUMNS} FROM events WHERE id = ?", (event_id,)).fetchone()
+    return None if row is None else _make(row)
+
+
+def after(
+    conn: sqlite3.Connection,
+    seq: int,
+    *,
+    limit: int,
+    types: Sequence[str] = (),
+    task_id: str | None = None,
+) -> list[Event]:
+    """Return up to *limit* events after *seq*, in order."""
+    conditions, values = ["seq > ?"], [seq]
+    if types:
+        conditions.append("type IN (SELECT value FROM json_each(?))")
+        values.append(dump(list(types)))  # type: ignore[arg-type]
+    if task_id is not None:
+        conditions.append("task_id = ?")
+        values.append(task_id)  # type: ignore[arg-type]
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join(conditions)} ORDER BY seq LIMIT ?",
+        (*values, limit),
+    ).fetchall()
+    return [_make(row) for row in rows]
+
+
+def bounds(conn: sqlite3.Connection) -> tuple[int, int]:
+    """Return the lowest `seq` still kept and the highest ever given; (0, 0) when there was none yet."""
+    first = scalar(conn, "SELECT seq FROM events ORDER BY seq LIMIT 1")
+    last = scalar(conn, "SELECT seq FROM sqlite_sequence WHERE name = 'events'")
+    return (first if first is not None else (last or 0) + 1) if last else 0, last or 0
+
+
+def total(conn: sqlite3.Connection, types: Sequence[str] = (), task_id: str | None = None) -> int:
+    """Return how many events are kept, of some types and one task where given."""
+    if not types and task_id is None:
+        first, last = bounds(conn)
+        return last - first + 1 if last else 0
+    if types and task_id is None:
+        sql, values = (
+            "SELECT count(*) FROM events WHERE type IN (SELECT value FROM json_each(?))",
+            [dump(list(types))],
+        )
+    elif types:
+        sql = "SELECT count(*) FROM events WHERE task_id = ? AND type IN (SELECT value FROM json_each(?))"
+        values = [task_id or "", dump(list(types))]
+    else:
+        sql, values = "SELECT count(*) FROM events WHERE task_id = ?", [task_id or ""]
+    return scalar(conn, sql, values)  # type: ignore[no-any-return]
