@@ -165,6 +165,11 @@ CREATE TRIGGER outbox_counted_over AFTER UPDATE OF state ON outbox WHEN old.stat
   INSERT INTO outbox_counts VALUES (new.connector, new.state, 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
 
+-- A delivery made pending again by anyone, hand-written SQL included, starts over with all its attempts before it.
+CREATE TRIGGER outbox_replayed AFTER UPDATE OF state ON outbox WHEN old.state <> 'pending' AND new.state = 'pending' BEGIN
+  UPDATE outbox SET attempts = 0, delivered_at = NULL WHERE id = new.id;
+END;
+
 -- Views for people with sqlite3 in hand.
 CREATE VIEW v_outbox_due AS
   SELECT id, connector, action, event_type, task_id, attempts, next_attempt_at, last_error, created_at

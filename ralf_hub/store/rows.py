@@ -45,9 +45,9 @@ def encode_cursor(*position: str | int) -> str:
 def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
     """Return the position in *cursor*. HubError `invalid_cursor` when it is none of this list's."""
     try:
-        if len(cursor) > CURSOR_LENGTH_MAX:
-            raise ValueError(cursor)
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        raw = base64.b64decode(
+            cursor[:CURSOR_LENGTH_MAX] + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True
+        )
         position = orjson.loads(raw)
     except (ValueError, binascii.Error) as error:
         raise HubError("This cursor was not given out by this list.", code="invalid_cursor") from error

@@ -197,7 +197,8 @@ def claimable(conn: sqlite3.Connection, limit: int) -> list[Task]:
 def waiting(conn: sqlite3.Connection, limit: int) -> list[Task]:
     """Return the tasks that cannot be taken: blocked ones, and pending ones whose dependencies are not done."""
     rows = conn.execute(
-        f"SELECT {_COLUMNS} FROM tasks WHERE status = 'blocked' OR (status = 'pending' AND {UNMET}) "
+        f"SELECT {_COLUMNS} FROM tasks WHERE status = 'blocked' OR (status = 'pending' "
+        f"AND id IN (SELECT task_id FROM task_dependencies) AND {UNMET}) "
         "ORDER BY priority_rank, created_at, id LIMIT ?",
         (limit,),
     ).fetchall()
