@@ -64,6 +64,25 @@ STATUS_EVENT: Final[Mapping[str, str]] = {
 }
 """The event a task makes when it enters a status."""
 
+# --- keys -----------------------------------------------------------------------------------------
+
+ALL_SCOPES: Final = "*"
+SCOPES: Final = (
+    "tasks:read",
+    "tasks:write",
+    "queue:read",
+    "features:read",
+    "metrics:read",
+    "events:read",
+    "events:write",
+    "deliveries:read",
+    "deliveries:write",
+    "connectors:read",
+    "connectors:write",
+    "admin",
+)
+"""What a key may be allowed to do; `*` stands for all of it."""
+
 # --- deliveries -----------------------------------------------------------------------------------
 
 DELIVERED, DEAD = "delivered", "dead"

@@ -1,0 +1,87 @@
+"""`${NAME}` and `${NAME:-default}` in any string of the tree become the environment's values."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from ralf_hub.model import Json
+
+Loc: TypeAlias = tuple[str | int, ...]
+"""The way to a value: keys and list positions from the root, as they stand in the file."""
+
+_DOLLAR_BRACE: Final = re.compile(r"\$\$\{|\$\{(?P<inside>[^}]*)(?P<end>\}?)")
+_INSIDE: Final = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-(?!.*\$\{).*)?", re.DOTALL)
+
+_LEFT_OUT: Final = object()
+
+
+@dataclass(slots=True)
+class Expansion:
+    """A tree with its variables replaced, and what was noticed on the way.
+
+    A value that names an unset or empty variable is left out of its table or list, as if never written.
+    """
+
+    tree: Json = None
+    unset: dict[Loc, tuple[str, ...]] = field(default_factory=dict)
+    """Where values were left out, and for want of which variables."""
+    malformed: list[Loc] = field(default_factory=list)
+    """Where a `${` begins no variable."""
+    revealed: set[str] = field(default_factory=set, repr=False)
+    """The variables' values: none may appear in a message."""
+    positions: dict[Loc, list[int]] = field(default_factory=dict)
+    """For lists that lost items: the position in the file of each that is left."""
+
+
+def expand(tree: Json, env: Mapping[str, str]) -> Expansion:
+    """Return *tree* with every variable replaced from *env*. `$${` stands for `${` itself."""
+    found = Expansion()
+    found.tree = _value(tree, (), env, found)
+    return found
+
+
+def _value(value: Json, loc: Loc, env: Mapping[str, str], found: Expansion) -> Json:
+    if isinstance(value, dict):
+        pairs = ((key, _value(item, (*loc, key), env, found)) for key, item in value.items())
+        return {key: item for key, item in pairs if item is not _LEFT_OUT}
+    if isinstance(value, list):
+        items = [_value(item, (*loc, index), env, found) for index, item in enumerate(value)]
+        kept = [index for index, item in enumerate(items) if item is not _LEFT_OUT]
+        if len(kept) < len(items):
+            found.positions[loc] = kept
+        return [items[index] for index in kept]
+    if isinstance(value, str) and "${" in value:
+        return _text(value, loc, env, found)
+    return value
+
+
+def _text(text: str, loc: Loc, env: Mapping[str, str], found: Expansion) -> Json:
+    unset: list[str] = []
+    malformed = False
+
+    def replace(match: re.Match[str]) -> str:
+        nonlocal malformed
+        if match["inside"] is None:
+            return "${"
+        variable = _INSIDE.fullmatch(match["inside"])
+        if variable is None or not match["end"]:
+            malformed = True
+            return ""
+        value = env.get(variable["name"], "")
+        if value:
+            found.revealed.add(value)
+            return value
+        if variable["default"] is None:
+            unset.append(variable["name"])
+            return ""
+        return variable["default"][2:]
+
+    replaced = _DOLLAR_BRACE.sub(replace, text)
+    if malformed:
+        found.malformed.append(loc)
+        return _LEFT_OUT
+    if unset:
+        found.unset[loc] = tuple(dict.fromkeys(unset))
+        return _LEFT_OUT
+    return replaced or _LEFT_OUT

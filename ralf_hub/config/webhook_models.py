@@ -1,0 +1,110 @@
+"""The settings of webhooks, in and out."""
+
+import re
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+
+from ralf_hub.config.types import EventPattern, Int, Name, Secrets, SecretUrl, Section, Url
+from ralf_hub.model import Json
+
+WEBHOOKS_PATH: Final = "/api/v1/webhooks/"
+
+_ED25519_KEY: Final = re.compile(r"^[0-9a-fA-F]{64}$")
+
+
+class IncomingWebhook(Section):
+    """A service that may call the hub. Without anything to verify its calls with, it is answered 404."""
+
+    service: Name = Field(
+        description="Who calls: github, gitlab, jira, slack, trello, pagerduty, discord, ..."
+    )
+    path: str = Field(default="", description=f"Where it calls; left out: `{WEBHOOKS_PATH}SERVICE`.")
+    enabled: bool = Field(default=True, description="Whether calls are taken.")
+    secret: Secrets = Field(
+        default=(), description="The shared secret, or several while one is being rotated."
+    )
+    token: SecretStr | None = Field(default=None, description="GitLab: the token it sends along.")
+    signing_key: SecretStr | None = Field(
+        default=None, description="GitLab: the signing token (`whsec_...`)."
+    )
+    public_key: str | None = Field(default=None, description="Discord: the application's public key, in hex.")
+    callback_url: Url | None = Field(
+        default=None, description="Trello: the URL the webhook was registered with, to the letter."
+    )
+    tolerance_s: Int = Field(
+        default=300, ge=1, le=86_400, description="How old a signed call may be, seconds."
+    )
+    max_concurrent: Int = Field(default=16, ge=1, le=1_000, description="Calls handled at the same time.")
+    actions: tuple[Mapping[str, Json], ...] = Field(
+        default=(), description="What a call does besides its event."
+    )
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is something to verify calls with."""
+        return bool(self.secret or self.token or self.signing_key or self.public_key)
+
+    @property
+    def route(self) -> str:
+        """The last part of the path, by which the hub finds this entry."""
+        return self.path.removeprefix(WEBHOOKS_PATH)
+
+    @field_validator("path")
+    @classmethod
+    def _below_webhooks(cls, value: str, info: ValidationInfo) -> str:
+        if not value:
+            return WEBHOOKS_PATH + str(info.data.get("service", ""))
+        if re.fullmatch(re.escape(WEBHOOKS_PATH) + r"[A-Za-z0-9._-]{1,64}", value) is None:
+            raise ValueError(f"must be {WEBHOOKS_PATH} and one name")
+        return value
+
+    @field_validator("public_key")
+    @classmethod
+    def _public_key_hex(cls, value: str | None) -> str | None:
+        if value is not None and _ED25519_KEY.fullmatch(value) is None:
+            raise ValueError("must be 64 hexadecimal digits")
+        return value
+
+    @field_validator("callback_url")
+    @classmethod
+    def _trello_address(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("service") == "trello" and info.data.get("secret"):
+            raise ValueError("is needed for trello, which signs it along with the body")
+        return value
+
+
+class OutgoingWebhook(Section):
+    """A URL that events are sent to: short for a `[connectors.NAME]` section of the fitting type."""
+
+    event: EventPattern | None = Field(default=None, description="An event type or pattern.")
+    events: tuple[EventPattern, ...] = Field(default=(), description="Several of them.")
+    url: SecretUrl = Field(description="Where to; a Slack or Discord webhook URL gets that service's format.")
+    type: Literal["webhook", "slack", "discord"] | None = Field(
+        default=None, description="The format where the URL does not tell it."
+    )
+    secret: Secrets = Field(default=(), description="Signs the calls (Standard Webhooks); one or several.")
+    secrets: Secrets = Field(default=(), description="The same as `secret`.")
+    enabled: bool = Field(default=True, description="Whether events are sent there.")
+    name: Name | None = Field(
+        default=None, description="Its name in lists; left out: `outgoing-` and a hash."
+    )
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The event types and patterns asked for."""
+        return (*((self.event,) if self.event else ()), *self.events)
+
+    @model_validator(mode="after")
+    def _some_event(self) -> "OutgoingWebhook":
+        if not self.patterns:
+            raise ValueError('needs event = "task_completed" or events = ["task_*"]')
+        return self
+
+
+class WebhookSettings(Section):
+    """Webhooks in and out."""
+
+    incoming: tuple[IncomingWebhook, ...] = Field(default=(), description="Services that may call the hub.")
+    outgoing: tuple[OutgoingWebhook, ...] = Field(default=(), description="URLs the hub calls.")
