@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr, field_validator
 
 from ralf_hub.clock import Clock
 from ralf_hub.model import Delivery, Event, Feature, Json, Link, Task
@@ -35,7 +35,7 @@ class EventFilter(BaseModel):
 class ConnectorSettings(BaseModel):
     """The settings every connector shares. Each connector adds its own in its own file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     enabled: bool = Field(default=True, description="Whether events are routed to this connector.")
     type: str = Field(default="", description="Which connector this is; the section's name where left out.")
@@ -46,19 +46,35 @@ class ConnectorSettings(BaseModel):
     filter: EventFilter = Field(default_factory=EventFilter, description="Narrows the events further.")
     template: Mapping[str, str] | str | None = Field(
         default=None,
-        description="A jinja2 template for the text, one for all events or a table by event type.",
+        description="A jinja2 template for the text, one for all events or a table by event type, `*` for the rest.",
     )
     rate_per_minute: PositiveInt | None = Field(default=None, description="At most so many calls a minute.")
     concurrency: PositiveInt | None = Field(
         default=None, description="At most so many calls at once; left out: `[delivery] concurrency`."
     )
 
+    @field_validator("template")
+    @classmethod
+    def _template_compiles(cls, value: Mapping[str, str] | str | None) -> Mapping[str, str] | str | None:
+        if value is not None:
+            # Imported here: jinja2 costs memory that a hub without templates need not pay.
+            from ralf_hub.connectors.templates import check  # noqa: PLC0415
+
+            check(value)
+        return value
+
     def secret_values(self) -> list[str]:
         """Return every secret in these settings, for the redactor."""
-        values = [getattr(self, name) for name in type(self).model_fields]
-        flat = [
-            item for value in values for item in (value if isinstance(value, (list, tuple)) else (value,))
-        ]
+        flat: list[object] = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            match value:
+                case Mapping():
+                    flat.extend(value.values())
+                case list() | tuple():
+                    flat.extend(value)
+                case _:
+                    flat.append(value)
         return [item.get_secret_value() for item in flat if isinstance(item, SecretStr)]
 
 
@@ -253,6 +269,8 @@ class Connector(ABC):
         "feature_delivered",
         "system_alert",
     )
+    tells_people: ClassVar[bool] = False
+    """True where people read what it sends; alerts nobody subscribed to go to all of these."""
     uses_links: ClassVar[bool] = False
     """True where the connector keeps an object per task; `Fact.link` and `SendContext.link` are filled then."""
 

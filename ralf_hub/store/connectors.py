@@ -9,6 +9,8 @@ _COLUMNS: Final = (
     "last_delivered_at, last_error, last_error_at"
 )
 
+_PAUSED: Final = 7
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectorState:
@@ -29,8 +31,10 @@ class ConnectorState:
     last_error_at: str | None = None
 
 
-def _make(row: tuple[Any, ...]) -> ConnectorState:
-    return ConnectorState(*row[:7], bool(row[7]), *row[8:])
+def _make(row: Any) -> ConnectorState:
+    values = [*row]
+    values[_PAUSED] = bool(values[_PAUSED])
+    return ConnectorState(*values)
 
 
 def everyone(conn: sqlite3.Connection) -> dict[str, ConnectorState]:
@@ -45,9 +49,13 @@ def get(conn: sqlite3.Connection, name: str) -> ConnectorState:
 
 
 def save(conn: sqlite3.Connection, state: ConnectorState, *, now: str) -> None:
-    """Write *state* over what was known."""
+    """Write what was learnt while delivering; a pause set meanwhile by someone else stays as it is."""
     conn.execute(
-        f"INSERT OR REPLACE INTO connectors ({_COLUMNS}, updated_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        f"INSERT INTO connectors ({_COLUMNS}, updated_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+        "ON CONFLICT (name) DO UPDATE SET breaker = excluded.breaker, reason = excluded.reason, "
+        "failures = excluded.failures, opened_at = excluded.opened_at, probe_at = excluded.probe_at, "
+        "probes = excluded.probes, held_until = excluded.held_until, last_delivered_at = excluded.last_delivered_at, "
+        "last_error = excluded.last_error, last_error_at = excluded.last_error_at, updated_at = excluded.updated_at",
         (
             state.name,
             state.breaker,

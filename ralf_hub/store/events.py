@@ -23,10 +23,14 @@ def _make(row: tuple[Any, ...]) -> Event:
     )
 
 
-def append(conn: sqlite3.Connection, event: Event) -> int:
-    """Add *event* and return its `seq`. sqlite3.IntegrityError when its id is known."""
+def append(conn: sqlite3.Connection, event: Event, routed: Sequence[str] | None) -> int:
+    """Add *event* and return its `seq`. sqlite3.IntegrityError when its id is known.
+
+    *routed* are the connectors it goes to, so that `verify` can hold the outbox against it; None for history.
+    """
     cursor = conn.execute(
-        "INSERT INTO events (id, type, source, task_id, occurred_at, recorded_at, data) VALUES (?,?,?,?,?,?,?)",
+        "INSERT INTO events (id, type, source, task_id, occurred_at, recorded_at, data, routed) "
+        "VALUES (?,?,?,?,?,?,?,?)",
         (
             event.id,
             event.type,
@@ -34,15 +38,11 @@ def append(conn: sqlite3.Connection, event: Event) -> int:
             event.task_id,
             event.occurred_at,
             event.recorded_at,
-            dump(dict(event.data)),
+            dump(dict(event.data)) if event.data else "{}",
+            None if routed is None else dump(list(routed)),
         ),
     )
     return cursor.lastrowid or 0
-
-
-def mark_routed(conn: sqlite3.Connection, seq: int, connectors: Sequence[str]) -> None:
-    """Note which connectors the event goes to, so that `verify` can hold the outbox against it."""
-    conn.execute("UPDATE events SET routed = ? WHERE seq = ?", (dump(list(connectors)), seq))
 
 
 def get(conn: sqlite3.Connection, event_id: str) -> Event | None:

@@ -28,8 +28,8 @@ class ApiKey:
         return f"ApiKey({self.id!r}, {self.name!r})"
 
 
-def _make(row: tuple[Any, ...]) -> ApiKey:
-    return ApiKey(*row[:3], tuple(load(row[3])), *row[4:])
+def _make(row: Any) -> ApiKey:
+    return ApiKey(row[0], row[1], row[2], tuple(load(row[3])), *row[4:])
 
 
 def insert(conn: sqlite3.Connection, key: ApiKey) -> None:

@@ -16,7 +16,6 @@ _COLUMNS: Final = (
     "id, event_id, event_type, connector, action, payload, task_id, lane, state, attempts, next_attempt_at, "
     "first_attempt_at, last_error, last_outcome, created_at, delivered_at"
 )
-ERROR_LENGTH_MAX: Final = 1_000
 
 
 def _make(row: tuple[Any, ...]) -> Delivery:
@@ -109,14 +108,14 @@ def due(
     return [_make(row) for row in rows if row[0] not in held][:limit]
 
 
-def next_due(conn: sqlite3.Connection, connectors: Sequence[str]) -> dict[str, str]:
-    """Return for each connector that has pending deliveries when the first of them is due: one seek each."""
-    rows = conn.execute(
-        "SELECT value, (SELECT next_attempt_at FROM outbox INDEXED BY outbox_due WHERE state = 'pending' "
-        "AND connector = value ORDER BY next_attempt_at LIMIT 1) FROM json_each(?)",
-        (dump(list(connectors)),),
-    ).fetchall()
-    return {name: moment for name, moment in rows if moment is not None}
+def next_later(conn: sqlite3.Connection, connector: str, *, now: str) -> str | None:
+    """Return when the next delivery of *connector* that is not due yet will be; None when there is none."""
+    return scalar(  # type: ignore[no-any-return]
+        conn,
+        "SELECT next_attempt_at FROM outbox INDEXED BY outbox_due WHERE state = 'pending' AND connector = ? "
+        "AND next_attempt_at > ? ORDER BY next_attempt_at LIMIT 1",
+        (connector, now),
+    )
 
 
 def mark_intent(conn: sqlite3.Connection, ids: Iterable[int], *, now: str) -> None:
@@ -125,92 +124,6 @@ def mark_intent(conn: sqlite3.Connection, ids: Iterable[int], *, now: str) -> No
         "UPDATE outbox SET first_attempt_at = coalesce(first_attempt_at, ?) WHERE id IN (SELECT value FROM json_each(?))",
         (now, dump(list(ids))),
     )
-
-
-# --- recording ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What an attempt means for its delivery."""
-
-    attempt: Attempt
-    state: str
-    attempts: int
-    next_attempt_at: str
-    last_error: str | None
-    lane: str | None
-    connector: str
-
-
-def record(conn: sqlite3.Connection, verdicts: Sequence[Verdict], *, now: str) -> None:
-    """Write attempts and verdicts in few statements. A row someone cancelled meanwhile keeps that state."""
-    conn.executemany(
-        "INSERT INTO attempts (delivery_id, started_at, duration_ms, outcome, status_code, error, response) "
-        "SELECT ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM outbox WHERE id = ?)",
-        [
-            (
-                a.delivery_id,
-                a.started_at,
-                a.duration_ms,
-                a.outcome,
-                a.status_code,
-                a.error,
-                a.response,
-                a.delivery_id,
-            )
-            for a in (verdict.attempt for verdict in verdicts)
-        ],
-    )
-    delivered = [(v.attempt.delivery_id, v.attempts) for v in verdicts if v.state == "delivered"]
-    if delivered:
-        # Also where it was cancelled or replayed meanwhile: it has been delivered, that is a fact.
-        conn.execute(
-            "UPDATE outbox SET state = 'delivered', delivered_at = ?1, last_outcome = 'delivered', last_error = NULL, "
-            "attempts = j.n, first_attempt_at = coalesce(first_attempt_at, ?1) "
-            "FROM (SELECT value ->> 0 AS id, value ->> 1 AS n FROM json_each(?2)) AS j WHERE outbox.id = j.id",
-            (now, dump(delivered)),
-        )
-    for verdict in verdicts:
-        if verdict.state != "delivered":
-            conn.execute(
-                "UPDATE outbox SET state = ?, attempts = ?, next_attempt_at = ?, last_outcome = ?, last_error = ?, "
-                "first_attempt_at = coalesce(first_attempt_at, ?) WHERE id = ? AND state = 'pending'",
-                (
-                    verdict.state,
-                    verdict.attempts,
-                    verdict.next_attempt_at,
-                    verdict.attempt.outcome,
-                    (verdict.last_error or "")[:ERROR_LENGTH_MAX],
-                    verdict.attempt.started_at,
-                    verdict.attempt.delivery_id,
-                ),
-            )
-        if verdict.lane is not None:
-            _move_lane(conn, verdict, now)
-
-
-def _move_lane(conn: sqlite3.Connection, verdict: Verdict, now: str) -> None:
-    """Keep the lane behind a delivery honest: what waits for a retry is due no earlier, what waits no more is due."""
-    if verdict.state == "pending":
-        conn.execute(
-            "UPDATE outbox INDEXED BY outbox_lane SET next_attempt_at = ? "
-            "WHERE state = 'pending' AND connector = ? AND lane = ? AND id > ? AND next_attempt_at < ?",
-            (
-                verdict.next_attempt_at,
-                verdict.connector,
-                verdict.lane,
-                verdict.attempt.delivery_id,
-                verdict.next_attempt_at,
-            ),
-        )
-    else:
-        conn.execute(
-            "UPDATE outbox SET next_attempt_at = ?1 WHERE id = (SELECT id FROM outbox INDEXED BY outbox_lane "
-            "WHERE state = 'pending' AND connector = ?2 AND lane = ?3 ORDER BY id LIMIT 1) "
-            "AND attempts = 0 AND next_attempt_at > ?1",
-            (now, verdict.connector, verdict.lane),
-        )
 
 
 # --- reading --------------------------------------------------------------------------------------

@@ -1,0 +1,73 @@
+"""What an outcome means for its delivery: the one place where a retry is decided. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ralf_hub.clock import MS_PER_S, iso, parse_iso
+from ralf_hub.connectors.base import Ambiguous, CredentialsBroken, Delivered, Gone, Outcome, Rejected, Retry
+from ralf_hub.delivery.backoff import HORIZON_MS, Backoff
+from ralf_hub.model import DEAD, DELIVERED, PENDING, Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The delivery's next state, how many attempts have counted, when it goes again, and the error to show."""
+
+    state: str
+    attempts: int
+    next_attempt_at: str
+    error: str | None
+
+
+def judge(
+    delivery: Delivery,
+    outcome: Outcome,
+    *,
+    now_ms: int,
+    backoff: Backoff,
+    random: Callable[[], float],
+    probing: bool,
+) -> Judgement:
+    """Return what becomes of *delivery* after *outcome*.
+
+    While the breaker is open (*probing*) a failed try is the service's fault and burns no attempt, for three days.
+    """
+    now = iso(now_ms)
+    match outcome:
+        case Delivered():
+            return Judgement(DELIVERED, delivery.attempts + 1, now, None)
+        case Rejected() | Gone():
+            return Judgement(DEAD, delivery.attempts + 1, now, outcome.reason)
+        case CredentialsBroken():
+            return Judgement(PENDING, delivery.attempts, now, outcome.reason)
+        case Retry() | Ambiguous():
+            return _again(delivery, outcome, now_ms=now_ms, backoff=backoff, random=random, probing=probing)
+
+
+def _again(
+    delivery: Delivery,
+    outcome: Retry | Ambiguous,
+    *,
+    now_ms: int,
+    backoff: Backoff,
+    random: Callable[[], float],
+    probing: bool,
+) -> Judgement:
+    counts = not probing and not (isinstance(outcome, Retry) and not outcome.counts)
+    attempts = delivery.attempts + counts
+    wait_s = backoff.delay_s(max(attempts, 1), random, outcome.retry_after_s)
+    again_at = iso(now_ms + round(wait_s * MS_PER_S))
+    if counts and backoff.is_spent(attempts):
+        return Judgement(
+            DEAD, attempts, again_at, f"gave up after {attempts} attempts; the last: {outcome.reason}"
+        )
+    if probing and delivery.first_attempt_at and now_ms - parse_iso(delivery.first_attempt_at) > HORIZON_MS:
+        return Judgement(DEAD, attempts, again_at, f"gave up after three days; the last: {outcome.reason}")
+    return Judgement(PENDING, attempts, again_at, outcome.reason)
+
+
+def blames_service(outcome: Outcome) -> bool:
+    """Return whether the outcome says the service, not this one delivery, is in trouble."""
+    return isinstance(outcome, (Ambiguous, CredentialsBroken)) or (
+        isinstance(outcome, Retry) and outcome.counts
+    )

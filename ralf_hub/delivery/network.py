@@ -1,0 +1,50 @@
+"""Which addresses outgoing calls may reach. Pure; asked after the name was resolved, at the moment of connecting."""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, TypeAlias
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+_TRANSLATED: Final = ip_network("64:ff9b::/96")
+_SHARED: Final = ip_network("100.64.0.0/10")
+
+
+def networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    """Return *texts* as networks. ValueError when one is none."""
+    return tuple(ip_network(text, strict=False) for text in texts)
+
+
+def _inner(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Return the IPv4 address an IPv6 one stands for, else the address itself."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address.sixtofour is not None:
+            return address.sixtofour
+        if address.teredo is not None:
+            return address.teredo[1]
+        if address in _TRANSLATED or (int(address) >> 32 == 0 and int(address) > 1):
+            return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
+def is_allowed(host: str, allowed: Sequence[Network]) -> bool:
+    """Return whether the address *host* is public, or inside one of the *allowed* networks.
+
+    Loopback, private, link-local (the clouds' metadata services), shared, multicast and reserved ranges are
+    not public, whichever way they are written (IPv4 inside IPv6 included).
+    """
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    inner = _inner(address)
+    if any(candidate in network for candidate in (address, inner) for network in allowed):
+        return True
+    return (
+        inner.is_global
+        and not inner.is_multicast
+        and not inner.is_reserved
+        and not (isinstance(inner, IPv4Address) and inner in _SHARED)
+    )

@@ -1,0 +1,52 @@
+"""Features follow their tasks: one is delivered when it is completed itself, or its last task is. Once."""
+
+from dataclasses import replace
+
+from ralf_hub.intake.ledger import Ledger
+from ralf_hub.model import COMPLETED, Feature
+from ralf_hub.store import features
+from ralf_hub.store.rows import scalar
+
+
+def ensure(ledger: Ledger, feature_id: str, *, source: str) -> None:
+    """Make sure a feature a task names exists; RALF's own files may tell more of it later."""
+    if features.get(ledger.conn, feature_id) is None:
+        feature = Feature(feature_id, feature_id, source=source, created_at=ledger.now, updated_at=ledger.now)
+        features.save(ledger.conn, feature)
+        ledger.record(
+            "feature_created",
+            source=source,
+            feature=feature,
+            data={"feature_id": feature_id, "title": feature.title},
+        )
+
+
+def deliver_if_done(ledger: Ledger, feature_id: str, *, source: str) -> None:
+    """Deliver the feature when none of its tasks is open or failed any more."""
+    feature = features.get(ledger.conn, feature_id)
+    if feature is None or feature.delivered_at is not None or feature.tasks_completed == 0:
+        return
+    unfinished = scalar(
+        ledger.conn,
+        "SELECT count(*) FROM tasks WHERE feature_id = ? AND status NOT IN ('completed', 'cancelled')",
+        (feature_id,),
+    )
+    if unfinished == 0:
+        deliver(ledger, feature, source=source)
+
+
+def deliver(ledger: Ledger, feature: Feature, *, source: str, notify: bool = True) -> None:
+    """Mark *feature* delivered and say so."""
+    delivered = replace(feature, status=COMPLETED, updated_at=ledger.now, delivered_at=ledger.now)
+    features.save(ledger.conn, delivered)
+    ledger.record(
+        "feature_delivered",
+        source=source,
+        feature=delivered,
+        notify=notify,
+        data={
+            "feature_id": feature.id,
+            "title": feature.title,
+            "tasks": {"total": feature.tasks_total, "completed": feature.tasks_completed},
+        },
+    )

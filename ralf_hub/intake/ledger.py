@@ -1,0 +1,166 @@
+"""The heart of the promise: a change, its event and all its deliveries go into one transaction.
+
+Whoever changes something does it through a `Ledger`: `record` appends the event, asks the router who gets it, lets
+those connectors plan and puts one row per action into the outbox. `Intake.accept` commits and then, and only then,
+tells the dispatcher and the live stream.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol, TypeVar
+
+from ralf_hub.clock import Clock
+from ralf_hub.connectors.base import Connector, Fact
+from ralf_hub.delivery.routing import Router
+from ralf_hub.model import Event, Feature, Json, Link, Task
+from ralf_hub.store import events, links, outbox
+from ralf_hub.store.database import Database
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+PLAN_ERROR_LENGTH_MAX: Final = 300
+
+
+class Listener(Protocol):
+    """Told of every commit, in commit order."""
+
+    def __call__(self, appended: list[Event], connectors: set[str]) -> None:
+        """Take note of the events it appended and the connectors it gave deliveries."""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """One transaction's view: the connection, the moment it happens, and what it has recorded so far."""
+
+    conn: sqlite3.Connection
+    clock: Clock
+    router: Router
+    hub_url: str = ""
+    now: str = ""
+    events: list[Event] = field(default_factory=list)
+    connectors: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.now = self.now or self.clock.iso()
+
+    def record(
+        self,
+        event_type: str,
+        *,
+        source: str,
+        task: Task | None = None,
+        feature: Feature | None = None,
+        task_id: str | None = None,
+        data: Mapping[str, Json] | None = None,
+        occurred_at: str | None = None,
+        notify: bool = True,
+    ) -> Event:
+        """Append an event and, unless *notify* is False (history), its deliveries. Returns it with its `seq`."""
+        event = Event(
+            id=self.clock.id("evt"),
+            type=event_type,
+            source=source,
+            task_id=task.id if task is not None else task_id,
+            occurred_at=occurred_at or self.now,
+            recorded_at=self.now,
+            data=data or {},
+        )
+        chosen = self.router.route(event, task) if notify else []
+        seq = events.append(self.conn, event, [connector.name for connector in chosen] if notify else None)
+        event = replace(event, seq=seq)
+        self.events.append(event)
+        for connector in chosen:
+            self._deliver(connector, Fact(event, task, feature, hub_url=self.hub_url))
+        return event
+
+    def _deliver(self, connector: Connector, fact: Fact) -> None:
+        """Let *connector* plan and put its actions into the outbox."""
+        entity = _entity(fact)
+        event = fact.event
+        if connector.uses_links and entity is not None:
+            fact = replace(fact, link=links.get(self.conn, connector.name, *entity))
+        try:
+            actions = connector.plan(fact)
+        except Exception as error:
+            # A fault in one connector's wording must not refuse the change; the duty stays, dead and visible.
+            log.exception("connector %s cannot word event %s", connector.name, event.id)
+            reason = f"cannot be worded: {type(error).__name__}: {error}"[:PLAN_ERROR_LENGTH_MAX]
+            self._put(connector.name, event, "notify", {}, lane(fact), dead_because=reason)
+            return
+        for action in actions:
+            if action.marker is not None and entity is not None and fact.link is None:
+                link = Link(connector.name, marker=action.marker, entity_type=entity[0], entity_id=entity[1])
+                links.save(self.conn, link, now=self.now)
+            self._put(connector.name, event, action.name, action.payload, action.lane or lane(fact))
+        if actions:
+            self.connectors.add(connector.name)
+
+    def _put(
+        self,
+        connector: str,
+        event: Event,
+        action: str,
+        payload: Json,
+        where: str | None,
+        dead_because: str | None = None,
+    ) -> None:
+        draft = outbox.Draft(
+            event_id=event.id,
+            event_seq=event.seq,
+            event_type=event.type,
+            connector=connector,
+            action=action,
+            payload=payload,
+            task_id=event.task_id,
+            lane=where,
+            dead_because=dead_because,
+        )
+        outbox.insert(self.conn, draft, now=self.now)
+
+
+def lane(fact: Fact) -> str | None:
+    """Return what an event's deliveries are ordered by: its task, its feature, its alert; None needs no order."""
+    entity = _entity(fact)
+    if entity is None:
+        return None
+    kind, name = entity
+    return name if kind == "task" else f"{kind}:{name}"
+
+
+def _entity(fact: Fact) -> tuple[str, str] | None:
+    if fact.event.task_id is not None:
+        return "task", fact.event.task_id
+    if fact.feature is not None:
+        return "feature", fact.feature.id
+    code = fact.event.data.get("code") if fact.event.type == "system_alert" else None
+    return None if code is None else ("alert", f"{code}:{fact.event.data.get('connector', '')}")
+
+
+class Intake:
+    """Accepts changes. One per hub; commands that work beside a running hub use `Ledger` on their own connection."""
+
+    def __init__(self, db: Database, clock: Clock, router: Router, hub_url: str = "") -> None:
+        self.db = db
+        self.clock = clock
+        self.router = router
+        self.hub_url = hub_url
+        self.listeners: list[Listener] = []
+
+    async def accept(self, change: Callable[[Ledger], T]) -> T:
+        """Run *change* in one transaction and return its result once it is on disk. StorageError: nothing happened."""
+
+        def run(conn: sqlite3.Connection) -> tuple[T, Ledger]:
+            ledger = Ledger(conn, self.clock, self.router, self.hub_url)
+            return change(ledger), ledger
+
+        result, _ = await self.db.write(run, after=self._tell)
+        return result
+
+    def _tell(self, done: tuple[object, Ledger]) -> None:
+        ledger = done[1]
+        if ledger.events or ledger.connectors:
+            for listener in self.listeners:
+                listener(ledger.events, ledger.connectors)
