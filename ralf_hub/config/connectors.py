@@ -37,7 +37,7 @@ def _read_section(reader: Reader, name: str, table: dict[str, Json], loc: Loc) -
         reader.findings.add((*loc, "type"), "must be text")
         return None
     enabled = reader.is_enabled(table)
-    if not enabled and type_name in PLANNED - set(known_types()):
+    if not enabled and type_name in PLANNED and type_name not in known_types():
         reader.findings.unset_below(loc)
         return ConnectorSettings(enabled=False, type=type_name)
     connector = class_for(reader, type_name, loc)

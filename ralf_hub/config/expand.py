@@ -13,6 +13,10 @@ Loc: TypeAlias = tuple[str | int, ...]
 _DOLLAR_BRACE: Final = re.compile(r"\$\$\{|\$\{(?P<inside>[^}]*)(?P<end>\}?)")
 _INSIDE: Final = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-(?!.*\$\{).*)?", re.DOTALL)
 
+NO_VARIABLE: Final = (
+    "has a ${ that begins no variable; write ${NAME}, ${NAME:-default}, or $${ for the text itself"
+)
+
 _LEFT_OUT: Final = object()
 
 
@@ -26,8 +30,12 @@ class Expansion:
     tree: Json = None
     unset: dict[Loc, tuple[str, ...]] = field(default_factory=dict)
     """Where values were left out, and for want of which variables."""
-    malformed: list[Loc] = field(default_factory=list)
-    """Where a `${` begins no variable."""
+    malformed: dict[Loc, str] = field(default_factory=dict)
+    """Where a variable cannot be used, and why."""
+    replaced: set[Loc] = field(default_factory=set)
+    """Where variables were replaced: what stands there is not in the file itself."""
+    overridden: set[Loc] = field(default_factory=set)
+    """Where a value from the command line won."""
     revealed: set[str] = field(default_factory=set, repr=False)
     """The variables' values: none may appear in a message."""
     positions: dict[Loc, list[int]] = field(default_factory=dict)
@@ -58,7 +66,7 @@ def _value(value: Json, loc: Loc, env: Mapping[str, str], found: Expansion) -> J
 
 def _text(text: str, loc: Loc, env: Mapping[str, str], found: Expansion) -> Json:
     unset: list[str] = []
-    malformed = False
+    malformed = ""
 
     def replace(match: re.Match[str]) -> str:
         nonlocal malformed
@@ -66,9 +74,12 @@ def _text(text: str, loc: Loc, env: Mapping[str, str], found: Expansion) -> Json
             return "${"
         variable = _INSIDE.fullmatch(match["inside"])
         if variable is None or not match["end"]:
-            malformed = True
+            malformed = NO_VARIABLE
             return ""
         value = env.get(variable["name"], "")
+        if any("\ud800" <= char <= "\udfff" for char in value):  # how Python shows bytes that are no UTF-8
+            malformed = f"names {variable['name']}, which is not UTF-8 text"
+            return ""
         if value:
             found.revealed.add(value)
             return value
@@ -79,9 +90,10 @@ def _text(text: str, loc: Loc, env: Mapping[str, str], found: Expansion) -> Json
 
     replaced = _DOLLAR_BRACE.sub(replace, text)
     if malformed:
-        found.malformed.append(loc)
+        found.malformed[loc] = malformed
         return _LEFT_OUT
     if unset:
         found.unset[loc] = tuple(dict.fromkeys(unset))
         return _LEFT_OUT
+    found.replaced.add(loc)
     return replaced or _LEFT_OUT

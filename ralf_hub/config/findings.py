@@ -74,15 +74,11 @@ class Findings:
     def __init__(self, source: Source, expansion: Expansion) -> None:
         self.problems: list[SettingsProblem] = []
         self.source = source
-        self._expansion = expansion
+        self.expansion = expansion
         self._revealed = set(expansion.revealed)
         self._explained: set[Loc] = set()
-        for loc in expansion.malformed:
-            self.add(
-                loc,
-                "has a ${ that begins no variable",
-                "write ${NAME} or ${NAME:-default}, or $${ for the text itself",
-            )
+        for place, reason in expansion.malformed.items():
+            self.problems.append(SettingsProblem(str(source.path), key_text(place), reason))
 
     @property
     def fatal(self) -> bool:
@@ -96,9 +92,9 @@ class Findings:
     def add(self, loc: Loc, message: str, remedy: str = "", *, fatal: bool = True) -> None:
         """Note a problem at *loc* of the tree; not fatal makes it a warning. The same one is noted once."""
         hide = Redactor(self._revealed)
-        problem = SettingsProblem(
-            str(self.source.path), hide(key_text(self._in_file(loc))), hide(message), hide(remedy), fatal
-        )
+        way = self.in_file(loc)
+        file = "command line" if way in self.expansion.overridden else str(self.source.path)
+        problem = SettingsProblem(file, hide(key_text(way)), hide(message), hide(remedy), fatal)
         if problem not in self.problems:
             self.problems.append(problem)
 
@@ -110,9 +106,9 @@ class Findings:
 
     def unset_below(self, loc: Loc) -> list[str]:
         """Return the unset variables at *loc* and below it, and take them as explained."""
-        way = self._in_file(loc)
+        way = self.in_file(loc)
         names: list[str] = []
-        for place, variables in self._expansion.unset.items():
+        for place, variables in self.expansion.unset.items():
             if place[: len(way)] == way:
                 self._explained.add(place)
                 names.extend(variables)
@@ -120,7 +116,7 @@ class Findings:
 
     def tell_unset(self) -> None:
         """Warn of every unset variable that no problem has explained yet."""
-        for place, variables in self._expansion.unset.items():
+        for place, variables in self.expansion.unset.items():
             if place not in self._explained:
                 self._explained.add(place)
                 self.problems.append(
@@ -132,11 +128,11 @@ class Findings:
                     )
                 )
 
-    def _in_file(self, loc: Loc) -> Loc:
+    def in_file(self, loc: Loc) -> Loc:
         """Return *loc* with list positions as in the file, where left-out items still count."""
         way: Loc = ()
         for part in loc:
-            kept = self._expansion.positions.get(way)
+            kept = self.expansion.positions.get(way)
             known = kept is not None and isinstance(part, int) and part < len(kept)
             way = (*way, kept[part] if known and kept is not None and isinstance(part, int) else part)
         return way

@@ -51,13 +51,21 @@ def load(
     should be absolute. SettingsError carries every problem.
     """
     found = source if isinstance(source, Source) else at(source)
-    return load_tree(found, read_tree(found), env, overrides)
+    tree, mode = read_tree(found)
+    return load_tree(found, tree, env, overrides, mode)
 
 
 def load_tree(
-    source: Source, tree: dict[str, Json], env: Mapping[str, str], overrides: Mapping[str, Json] | None = None
+    source: Source,
+    tree: dict[str, Json],
+    env: Mapping[str, str],
+    overrides: Mapping[str, Json] | None = None,
+    mode: int = 0,
 ) -> Loaded:
-    """Return the settings of *tree*, read from *source*. SettingsError carries every problem."""
+    """Return the settings of *tree*, read from *source*, a file with permissions *mode*.
+
+    SettingsError carries every problem.
+    """
     if _OLD_LAYOUT & tree.keys():
         message = "has the older layout (server, auth)"
         remedy = f"convert it: ralf-hub init --from {source.path}"
@@ -67,6 +75,7 @@ def load_tree(
     reader = Reader(source, expansion)
     settings = _read(reader, expansion.tree)
     reader.findings.tell_unset()
+    reader.check_permissions(mode)
     if settings is None or reader.findings.fatal:
         raise SettingsError(reader.findings.problems)
     return Loaded(
@@ -96,7 +105,9 @@ def _override(expansion: Expansion, overrides: Mapping[str, Json]) -> None:
                 table[section] = {}
             table = table[section]
         table[key] = value
-        expansion.unset.pop(tuple(dotted.split(".")), None)
+        loc = tuple(dotted.split("."))
+        expansion.unset.pop(loc, None)
+        expansion.overridden.add(loc)
 
 
 def _read(reader: Reader, tree: dict[str, Json]) -> Settings | None:

@@ -1,6 +1,5 @@
 """Raw values to a checked model: secret files read, every problem noted."""
 
-import stat
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -10,6 +9,7 @@ from ralf_hub.config.expand import Expansion, Loc
 from ralf_hub.config.findings import Findings
 from ralf_hub.config.shapes import map_secrets, secrets_in
 from ralf_hub.config.sources import SECRET_BYTES_MAX, Source, read_text
+from ralf_hub.config.types import service_of
 from ralf_hub.model import Json
 from ralf_hub.secrets import SECRET_LENGTH_MIN
 
@@ -17,7 +17,7 @@ M = TypeVar("M", bound=BaseModel)
 
 FILE_PREFIX: Final = "file:"
 _BOOL: Final = TypeAdapter(bool)
-_OPEN_TO_OTHERS: Final = 0o077
+OPEN_TO_OTHERS: Final = 0o077
 
 
 class Reader:
@@ -27,6 +27,7 @@ class Reader:
         self.source = source
         self.findings = Findings(source, expansion)
         self.secret_files: list[Path] = []
+        self.holds_secrets = False
 
     def read(self, model: type[M], data: Json, loc: Loc) -> M | None:
         """Return *data* as *model*, or None once the problems are noted."""
@@ -82,22 +83,28 @@ class Reader:
                     (*loc, *way), "begins or ends with blanks or a line end", "remove them if by accident"
                 )
 
+    def check_permissions(self, mode: int) -> None:
+        """Warn when the settings file has secrets in it and, by *mode*, others may read it."""
+        if self.holds_secrets and mode & OPEN_TO_OTHERS:
+            self.findings.warn(
+                (), "has secrets in it and may be read by others", f"chmod 600 {self.source.path}"
+            )
+
     def _secret(self, loc: Loc, text: str) -> Json:
         if not text.startswith(FILE_PREFIX):
+            written = self.findings.in_file(loc) not in self.findings.expansion.replaced
+            self.holds_secrets |= written and ("://" not in text or service_of(text) != "webhook")
             return text
         try:
             path = self.source.base / Path(text.removeprefix(FILE_PREFIX)).expanduser()
-            content = read_text(path, SECRET_BYTES_MAX)
-            mode = path.stat().st_mode
-        except (ValueError, RuntimeError, OSError) as error:
-            reason = (
-                str(error)
-                if isinstance(error, ValueError) and "null" not in str(error)
-                else "cannot be found"
-            )
-            self.findings.add(loc, f"its secret file {reason}", "write file:/path/to/the/secret")
+            content, mode = read_text(path, SECRET_BYTES_MAX)
+        except RuntimeError:
+            self.findings.add(loc, "its secret file is in a home folder that does not exist")
             return text
-        if stat.S_IMODE(mode) & _OPEN_TO_OTHERS:
+        except ValueError as error:
+            self.findings.add(loc, f"its secret file {error}", "write file:/path/to/the/secret")
+            return text
+        if mode & OPEN_TO_OTHERS:
             self.findings.warn(
                 loc, "its secret file may be read by others on this machine", "chmod 600 the file"
             )

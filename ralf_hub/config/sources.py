@@ -19,6 +19,15 @@ HOME_NAMES: Final = ("ralf-hub.toml", "api-config.yaml")
 VARIABLE: Final = "RALF_HUB_CONFIG"
 FILE_BYTES_MAX: Final = 256 * 1024
 SECRET_BYTES_MAX: Final = 64 * 1024
+
+_REASONS: Final = {
+    errno.ENOENT: "does not exist",
+    errno.ENOTDIR: "does not exist",
+    errno.EACCES: "may not be read by this user",
+    errno.EISDIR: "is a folder",
+    errno.ELOOP: "is a loop of symbolic links",
+    errno.ENXIO: "is not a regular file",
+}
 YAML_SUFFIXES: Final = frozenset({".yaml", ".yml"})
 
 
@@ -81,62 +90,55 @@ def _embedded() -> Path:
     return packaged if packaged.exists() else package.parent / FILE_NAME
 
 
-def read_text(path: Path, bytes_max: int) -> str:
-    """Return the UTF-8 text of the regular file *path*. ValueError says in words why it cannot be read."""
+def read_text(path: Path, bytes_max: int) -> tuple[str, int]:
+    """Return the UTF-8 text of the regular file *path* and its permission bits.
+
+    ValueError says in words why it cannot be read.
+    """
+    if "\0" in str(path):
+        raise ValueError("has a name with NUL in it")
     try:
         # Non-blocking, so that a pipe someone put here cannot hold the hub up.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise ValueError(_reason(error)) from None
-    with open(descriptor, "rb", closefd=True) as file:  # noqa: PTH123 - it is open already
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("is not a regular file")
-        try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 - by number
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError("is not a regular file")
             content = file.read(bytes_max + 1)
-        except OSError as error:
-            raise ValueError(_reason(error)) from None
+    except OSError as error:
+        raise ValueError(_REASONS.get(error.errno or 0, f"cannot be read: {error.strerror}")) from None
     if len(content) > bytes_max:
         raise ValueError(f"is larger than {bytes_max // 1024} KiB")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig"), stat.S_IMODE(status.st_mode)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"is not UTF-8 text (line {line})") from None
+    raise ValueError(f"is not UTF-8 text (line {line})")
 
 
-def _reason(error: OSError) -> str:
-    known = {
-        errno.ENOENT: "there is no such file",
-        errno.EACCES: "may not be read by this user",
-        errno.EISDIR: "is a folder",
-        errno.ELOOP: "is a loop of symbolic links",
-    }
-    return known.get(error.errno or 0, f"cannot be read: {error.strerror}")
+def read_tree(source: Source) -> tuple[dict[str, Json], int]:
+    """Return the settings file as a tree (an empty one is an empty tree) and its permission bits.
 
-
-def read_tree(source: Source) -> dict[str, Json]:
-    """Return the settings file as a tree; an empty one is an empty tree. SettingsError when it is none."""
-    try:
-        text = read_text(source.path, FILE_BYTES_MAX)
-    except ValueError as error:
-        raise SettingsError([SettingsProblem(str(source.path), "file", str(error))]) from None
+    SettingsError when it is none.
+    """
     problems: list[SettingsProblem] = []
     tree: Json = None
+    mode = 0
     try:
+        text, mode = read_text(source.path, FILE_BYTES_MAX)
         tree = _parse_yaml(text) if source.is_yaml else parse_toml(text)
     except MarkupError as error:
         for flaw in error.flaws:
             place = ":".join(str(part) for part in (source.path, flaw.line, flaw.column) if part)
             problems.append(SettingsProblem(place, "file", flaw.message))
+    except ValueError as error:
+        problems.append(SettingsProblem(str(source.path), "file", str(error)))
+    if not problems and not isinstance(tree, dict | None):
+        problems.append(
+            SettingsProblem(str(source.path), "file", "must be a table of sections", "begin with api:")
+        )
     if problems:
         raise SettingsError(problems)
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise SettingsError(
-            [SettingsProblem(str(source.path), "file", "must be a table of sections", "begin with `api:`")]
-        )
-    return tree
+    return tree or {}, mode
 
 
 def _parse_yaml(text: str) -> Json:

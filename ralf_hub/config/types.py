@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -13,6 +13,11 @@ from ralf_hub.config.patterns import is_pattern
 
 NAME_PATTERN: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
+
+_SLACK_HOST: Final = "hooks.slack.com"
+_SLACK_PATH: Final = re.compile(r"^/services/[^/]+/[^/]+/[^/]+/?$")
+_DISCORD_HOST: Final = re.compile(r"(^|\.)(discord|discordapp)\.com$")
+_DISCORD_PATH: Final = re.compile(r"^/api/(v\d+/)?webhooks/")
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -40,6 +45,19 @@ def split_url(text: str) -> SplitResult | None:
     if parts.scheme not in {"http", "https"} or not parts.hostname or re.search(r"[\s\x00-\x1f]", text):
         return None
     return parts
+
+
+def service_of(url: str) -> Literal["slack", "discord", "webhook"]:
+    """Return whose incoming-webhook URL *url* is by host and path; `webhook` where it is no known service's."""
+    parts = split_url(url)
+    if parts is None:
+        return "webhook"
+    host = str(parts.hostname)
+    if host == _SLACK_HOST or _SLACK_PATH.match(parts.path):
+        return "slack"
+    if _DISCORD_HOST.search(host) and _DISCORD_PATH.match(parts.path):
+        return "discord"
+    return "webhook"
 
 
 def is_loopback(host: str) -> bool:

@@ -1,7 +1,6 @@
 """`webhooks.incoming` and `webhooks.outgoing`; the outgoing ones become connectors."""
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +10,7 @@ from ralf_hub.config.expand import Loc
 from ralf_hub.config.patterns import nearest
 from ralf_hub.config.reader import Reader
 from ralf_hub.config.shapes import secrets_in
-from ralf_hub.config.types import split_url
+from ralf_hub.config.types import service_of
 from ralf_hub.config.webhook_models import IncomingWebhook, OutgoingWebhook
 from ralf_hub.connectors.base import ConnectorSettings
 from ralf_hub.model import Json
@@ -21,11 +20,6 @@ SERVICES: Final = ("discord", "github", "gitlab", "jira", "pagerduty", "slack", 
 
 URL_KEYS: Final[Mapping[str, str]] = {"webhook": "url", "slack": "webhook_url", "discord": "webhook_url"}
 """Under which key each type of connector takes the URL."""
-
-_SLACK_HOST: Final = "hooks.slack.com"
-_SLACK_PATH: Final = re.compile(r"^/services/[^/]+/[^/]+/[^/]+/?$")
-_DISCORD_HOSTS: Final = ("discord.com", "discordapp.com")
-_DISCORD_PATH: Final = re.compile(r"^/api/(v\d+/)?webhooks/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +133,7 @@ def type_of(url: str, connectors: Mapping[str, ConnectorSettings]) -> str:
     for settings in connectors.values():
         if settings.type in URL_KEYS and any(secret == url for _, secret in secrets_in(settings)):
             return settings.type
-    parts = split_url(url)
-    host = (parts.hostname or "") if parts else ""
-    path = parts.path if parts else ""
-    if host == _SLACK_HOST or _SLACK_PATH.match(path):
-        return "slack"
-    if _DISCORD_PATH.match(path) and (
-        host in _DISCORD_HOSTS or host.endswith(tuple("." + h for h in _DISCORD_HOSTS))
-    ):
-        return "discord"
-    return "webhook"
+    return service_of(url)
 
 
 def _as_connector(

@@ -16,7 +16,8 @@ from ralf_hub.model import Json
 VALUES_MAX: Final = 20_000
 
 _TAG: Final = "tag:yaml.org,2002:"
-_TAGGED: Final = "has a YAML tag; settings are plain values"
+_TAGGED: Final = "has a YAML tag; write text that begins with ! in quotes"
+_HALF: Final = "holds half a character (a lone surrogate)"
 
 
 def parse_yaml(text: str) -> Json:
@@ -32,7 +33,7 @@ def parse_yaml(text: str) -> Json:
         tree = None if node is None else reader.value(node, 0)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        words = without_content(error.problem or error.context or "cannot be read")
+        words = without_content(error.problem or error.context or "cannot be read") + _hint(error)
         flaw = Flaw(f"is not valid YAML: {words}", mark.line + 1, mark.column + 1) if mark else Flaw(words)
     except yaml.YAMLError:
         flaw = Flaw("is not valid YAML: it holds characters that YAML does not allow")
@@ -76,6 +77,8 @@ class _YamlReader:
 
     def _scalar(self, node: yaml.ScalarNode, tag: str) -> Json:
         if tag in {"str", "timestamp", "value", "merge"}:
+            if any("\ud800" <= char <= "\udfff" for char in node.value):
+                self.flaws.append(_at(node, _HALF))
             return node.value
         if tag not in self._scalars:
             self.flaws.append(_at(node, _TAGGED))
@@ -112,6 +115,11 @@ class _YamlReader:
                 yield value
             else:
                 self.flaws.append(_at(item, "is merged with << but is no table"))
+
+
+def _hint(error: yaml.MarkedYAMLError) -> str:
+    about = f"{error.problem} {error.context}"
+    return "; write text that begins with * in quotes" if "alias" in about else ""
 
 
 def _at(node: yaml.Node, message: str) -> Flaw:
