@@ -1,0 +1,327 @@
+"""Slack: an incoming webhook, or a bot that keeps one thread per task.
+
+The calls are made by hand through the hub's own transport, see docs/adr/0002-slack-without-the-sdk.md.
+The webhook tells nothing about what it posted, so a repeat after an unknown answer may show twice, with the
+event's id under it. The bot remembers channel and timestamp of a task's first message, posts what follows under
+it, and looks for a message that may have been posted before it posts it again.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Final, Self
+from urllib.parse import urlencode, urlsplit
+
+import orjson
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from ralf_hub.clock import MS_PER_S, parse_iso
+from ralf_hub.connectors.base import (
+    Action,
+    Check,
+    Connector,
+    ConnectorEnv,
+    ConnectorSettings,
+    Delivered,
+    Fact,
+    Http,
+    HttpRequest,
+    HttpResponse,
+    Outcome,
+    Rejected,
+    SendContext,
+)
+from ralf_hub.connectors.slack_answers import (
+    LOOK_UP_IMPOSSIBLE,
+    THREAD_GONE,
+    api_answer,
+    api_error,
+    judge_api,
+    judge_webhook,
+)
+from ralf_hub.connectors.slack_layout import escape, message
+from ralf_hub.connectors.urls import check_http_url, place
+from ralf_hub.connectors.wording import Wording
+from ralf_hub.model import Delivery, Json, Link
+
+METADATA_TYPE: Final = "ralf_event"
+LOOK_UP_PAGES_MAX: Final = 5
+LOOK_UP_SLACK_S: Final = 300
+"""How far the clocks of Slack and of this machine may differ when an earlier post is looked for."""
+
+_CLIENT_MSG_NAMESPACE: Final = uuid.UUID("6c1e8f7e-53a0-5b0e-9d0c-1c1f3c3f9a51")
+_CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{6,}")
+_WEBHOOK_PATH = re.compile(r"/services/[^/]+/[^/]+/[^/]+/?")
+
+
+class SlackSettings(ConnectorSettings):
+    """A Slack incoming webhook or bot; the bot is used where both are set."""
+
+    webhook_url: SecretStr | None = Field(
+        default=None, description="An incoming webhook's URL, `https://hooks.slack.com/services/...`."
+    )
+    bot_token: SecretStr | None = Field(
+        default=None, description="A bot token, `xoxb-...`, with the scope chat:write."
+    )
+    channel: str = Field(
+        default="", description="Where the bot posts: a channel's id (`C...`), or its name with `#`."
+    )
+    thread: bool = Field(default=True, description="Whether the bot keeps a task's notices in one thread.")
+    base_url: str = Field(default="https://slack.com/api", description="Slack's Web API.")
+
+    @field_validator("webhook_url", "bot_token", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any) -> Any:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        return None if isinstance(text, str) and not text.strip() else value
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _webhook_can_be_called(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else SecretStr(check_http_url(value.get_secret_value()))
+
+    @field_validator("bot_token")
+    @classmethod
+    def _token_can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
+        token = "" if value is None else value.get_secret_value().strip()
+        if not token.isascii() or any(char.isspace() or not char.isprintable() for char in token):
+            raise ValueError("the bot token has characters in it that no token has")
+        return SecretStr(token) if token else None
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url_can_be_called(cls, value: str) -> str:
+        return check_http_url(value).rstrip("/")
+
+    @model_validator(mode="after")
+    def _one_way_is_set(self) -> Self:
+        if self.enabled and self.webhook_url is None and self.bot_token is None:
+            raise ValueError("set webhook_url, or bot_token and channel")
+        if self.enabled and self.bot_token is not None and not self.channel.strip():
+            raise ValueError("a bot needs the channel it posts to: set channel")
+        return self
+
+
+class SlackConnector(Connector):
+    """Posts notices to one channel."""
+
+    service: ClassVar[str] = "slack"
+    settings_model: ClassVar[type[ConnectorSettings]] = SlackSettings
+    tells_people: ClassVar[bool] = True
+    uses_links: ClassVar[bool] = True
+
+    def __init__(self, name: str, settings: SlackSettings, env: ConnectorEnv) -> None:
+        super().__init__(name, settings, env)
+        self._webhook_url = settings.webhook_url.get_secret_value() if settings.webhook_url else None
+        self._token = settings.bot_token.get_secret_value() if settings.bot_token else None
+        self._channel = settings.channel.strip()
+        self._channel_id = self._channel if _CHANNEL_ID.fullmatch(self._channel) else None
+        self._wording = Wording(settings.template, escape)
+
+    def destinations(self) -> frozenset[str]:
+        """Return the webhook's and the bot's place: an instance that has both speaks to one channel by either."""
+        places = []
+        if self._webhook_url is not None:
+            places.append(place(self.service, self._webhook_url))
+        if self._token is not None:
+            places.append(place(self.service, self._token, self._channel))
+        return frozenset(places)
+
+    def plan(self, fact: Fact) -> Sequence[Action]:
+        """Return one post. A task's first by a bot makes the message that later ones answer under."""
+        worded = self._wording(fact)
+        payload = message(worded)
+        if worded.template_error is not None:
+            payload["template_error"] = worded.template_error
+        # A failure is also shown in the channel itself: nobody watches the threads of tasks that went well.
+        payload["reply_broadcast"] = worded.notice.severity == "error"
+        starts = self._keeps_threads and fact.event.task_id is not None and fact.link is None
+        return [Action("post", payload, marker=fact.event.id if starts else None)]
+
+    @property
+    def _keeps_threads(self) -> bool:
+        return self._token is not None and bool(self.settings.thread)
+
+    # --- sending ----------------------------------------------------------------------------------
+
+    def prepare(self, delivery: Delivery, context: SendContext) -> HttpRequest:
+        """Return the post."""
+        body = {key: delivery.payload[key] for key in ("text", "blocks", "unfurl_links", "unfurl_media")}
+        if self._token is None:
+            headers = {"content-type": "application/json; charset=utf-8"}
+            return HttpRequest("POST", str(self._webhook_url), headers, orjson.dumps(body))
+        root = self._thread(context)
+        body["channel"] = root.external_key if root is not None else self._channel
+        if root is not None:
+            body["thread_ts"] = root.external_id
+            body["reply_broadcast"] = bool(delivery.payload.get("reply_broadcast"))
+        # Slack has no documented idempotency key. Its own clients' one is sent as well as our mark to look for.
+        name = f"{self.env.instance}/{delivery.id}/{delivery.event_id}"
+        body["client_msg_id"] = str(uuid.uuid5(_CLIENT_MSG_NAMESPACE, name))
+        body["metadata"] = {"event_type": METADATA_TYPE, "event_payload": {"event_id": delivery.event_id}}
+        return self._call("chat.postMessage", body)
+
+    async def send(self, delivery: Delivery, context: SendContext) -> Outcome:
+        """Post once. The bot first looks whether an earlier try got through after all."""
+        if self._token is None:
+            return judge_webhook(await context.http(self.prepare(delivery, context)), self.env.clock.now())
+        if context.may_have_been_sent:
+            found = await self._find(delivery, context)
+            if found is not None:
+                return found
+        response = await context.http(self.prepare(delivery, context))
+        if self._thread(context) is not None and _error(response) in THREAD_GONE:
+            context = replace(context, link=None)
+            response = await context.http(self.prepare(delivery, context))
+        outcome = judge_api(response, self.env.clock.now())
+        if isinstance(outcome, Delivered):
+            answer = api_answer(response) or {}
+            return replace(
+                outcome, link=self._link(delivery, context, answer.get("channel"), answer.get("ts"))
+            )
+        if isinstance(outcome, Rejected) and "channel_not_found" in outcome.reason:
+            return replace(outcome, reason=f"{outcome.reason} (channel: {self._channel[:80]})")
+        return outcome
+
+    def _thread(self, context: SendContext) -> Link | None:
+        """Return the message to answer under, if there is one."""
+        link = context.link
+        usable = self._keeps_threads and link is not None and link.external_id and link.external_key
+        return link if usable else None
+
+    def _link(self, delivery: Delivery, context: SendContext, channel: Json, ts: Json) -> Link | None:
+        """Return the link to a task's first message; None for answers under it, which change nothing."""
+        if not (isinstance(channel, str) and isinstance(ts, str)):
+            return None
+        self._channel_id = self._channel_id or channel
+        if not self._keeps_threads or delivery.task_id is None or self._thread(context) is not None:
+            return None
+        return Link(
+            self.name, ts, channel, state="linked", marker=delivery.event_id, entity_id=delivery.task_id
+        )
+
+    # --- looking for an earlier post --------------------------------------------------------------
+
+    async def _find(self, delivery: Delivery, context: SendContext) -> Outcome | None:
+        """Look for the message of *delivery*.
+
+        Returns Delivered when it is there, None when it is not or cannot be looked for, and what stands in the
+        way (limits, credentials, Slack itself) when looking should be tried again before anything is posted.
+        """
+        root = self._thread(context)
+        channel = root.external_key if root is not None else await self._channel_to_search(context.http)
+        if not isinstance(channel, str):
+            return channel
+        since_ms = parse_iso(delivery.first_attempt_at or delivery.created_at)
+        query = {
+            "channel": channel,
+            "oldest": str(since_ms // MS_PER_S - LOOK_UP_SLACK_S),
+            "include_all_metadata": "true",
+            "limit": "200",
+        }
+        method = "conversations.history"
+        if root is not None:
+            method, query["ts"] = "conversations.replies", str(root.external_id)
+        for _ in range(LOOK_UP_PAGES_MAX):
+            answer = await self._read(context.http, method, query)
+            if not isinstance(answer, dict):
+                return answer
+            ts = _posted_at(answer, delivery.event_id)
+            if ts is not None:
+                link = self._link(delivery, context, channel, ts)
+                return Delivered(response="found: an earlier try had posted it", link=link)
+            if not (cursor := _next_cursor(answer)):
+                return None
+            query["cursor"] = cursor
+        return None
+
+    async def _channel_to_search(self, http: Http) -> str | Outcome | None:
+        """Return the channel's id, which reading needs, asking for it where only the name is known."""
+        query = {"types": "public_channel,private_channel", "exclude_archived": "true", "limit": "1000"}
+        for _ in range(LOOK_UP_PAGES_MAX):
+            if self._channel_id is not None:
+                break
+            answer = await self._read(http, "conversations.list", query)
+            if not isinstance(answer, dict):
+                return answer
+            channels = answer.get("channels")
+            for channel in channels if isinstance(channels, list) else []:
+                if isinstance(channel, dict) and channel.get("name") == self._channel.removeprefix("#"):
+                    self._channel_id = str(channel.get("id"))
+            if not (cursor := _next_cursor(answer)):
+                break
+            query["cursor"] = cursor
+        return self._channel_id
+
+    async def _read(
+        self, http: Http, method: str, query: Mapping[str, str]
+    ) -> dict[str, Json] | Outcome | None:
+        """Call a reading method. None where it will never answer: what cannot be looked for is posted."""
+        response = await http(self._call(method, query=query))
+        outcome = judge_api(response, self.env.clock.now())
+        if isinstance(outcome, Delivered):
+            return api_answer(response)
+        if isinstance(outcome, Rejected) or _error(response) in LOOK_UP_IMPOSSIBLE:
+            return None
+        return outcome
+
+    def _call(
+        self, method: str, body: Mapping[str, Json] | None = None, query: Mapping[str, str] | None = None
+    ) -> HttpRequest:
+        """Return the request for a Web API method; reading methods take a query, the others JSON."""
+        url = f"{self.settings.base_url}/{method}"
+        headers = {"authorization": f"Bearer {self._token}"}
+        if query is not None:
+            return HttpRequest("GET", f"{url}?{urlencode(query)}", headers)
+        headers["content-type"] = "application/json; charset=utf-8"
+        return HttpRequest("POST", url, headers, orjson.dumps(body or {}))
+
+    # --- checking ---------------------------------------------------------------------------------
+
+    async def validate(self, http: Http) -> Check:
+        """Ask `auth.test` whose token it is. A webhook can only be asked by posting, so its URL's shape is checked."""
+        if self._token is None:
+            ok = bool(_WEBHOOK_PATH.fullmatch(urlsplit(str(self._webhook_url)).path))
+            shape = (
+                "looks like an incoming webhook"
+                if ok
+                else "is not an incoming webhook's: /services/T.../B.../..."
+            )
+            return Check(ok, f"the URL {shape}; nothing was posted")
+        response = await http(self._call("auth.test"))
+        outcome = judge_api(response, self.env.clock.now())
+        if not isinstance(outcome, Delivered):
+            return Check(ok=False, message=outcome.reason)
+        answer = api_answer(response) or {}
+        who = f"{answer.get('user')} in {answer.get('team')}"[:200]
+        scopes = response.headers.get("x-oauth-scopes")
+        granted = {scope.strip() for scope in scopes.split(",")} if scopes else None
+        if granted is not None and "chat:write" not in granted:
+            return Check(ok=False, message=f"the token of {who} lacks the scope chat:write")
+        reads = granted is None or bool(granted & {"channels:history", "groups:history"})
+        note = "" if reads else "; without channels:history a repeat after a lost answer may show twice"
+        return Check(ok=True, message=f"the token works: {who}{note}")
+
+
+def _error(response: HttpResponse) -> str:
+    """Return the Web API error of *response*, empty when there is none."""
+    answer = api_answer(response)
+    return "" if answer is None or answer["ok"] else api_error(answer)
+
+
+def _next_cursor(answer: Mapping[str, Json]) -> str:
+    metadata = answer.get("response_metadata")
+    cursor = metadata.get("next_cursor") if isinstance(metadata, dict) else None
+    return cursor if isinstance(cursor, str) else ""
+
+
+def _posted_at(answer: Mapping[str, Json], event_id: str) -> str | None:
+    """Return the timestamp of the message that carries *event_id*, if it is among those answered."""
+    messages = answer.get("messages")
+    for found in messages if isinstance(messages, list) else []:
+        metadata = found.get("metadata") if isinstance(found, dict) else None
+        payload = metadata.get("event_payload") if isinstance(metadata, dict) else None
+        if isinstance(payload, dict) and payload.get("event_id") == event_id:
+            return str(found.get("ts"))
+    return None
