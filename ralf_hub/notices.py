@@ -222,7 +222,7 @@ def _task_words(about: _About) -> _Words:
 def _task_fields(about: _About) -> tuple[tuple[str, str], ...]:
     event, task, feature = about.event, about.task, about.feature
     data = event.data
-    changed = data.get("changed", data.get("changes"))
+    changed = data.get("changes") if event.type == "task_updated" else None
     names = [str(name) for name in changed] if isinstance(changed, (list, tuple, Mapping)) else []
     assignee = task.assignee if task is not None else None
     feature_name = feature.title if feature is not None else (task.feature_id if task is not None else None)

@@ -271,8 +271,8 @@ class Connector(ABC):
     )
     tells_people: ClassVar[bool] = False
     """True where people read what it sends; alerts nobody subscribed to go to all of these."""
-    uses_links: ClassVar[bool] = False
-    """True where the connector keeps an object per task; `Fact.link` and `SendContext.link` are filled then."""
+    uses_links: bool = False
+    """True where the instance keeps an object per task; `Fact.link` and `SendContext.link` are filled then."""
 
     def __init__(self, name: str, settings: Any, env: ConnectorEnv) -> None:
         self.name = name

@@ -46,6 +46,7 @@ class ConsoleConnector(Connector):
     service: ClassVar[str] = "console"
     settings_model: ClassVar[type[ConnectorSettings]] = ConsoleSettings
     default_events: ClassVar[tuple[str, ...]] = ("*",)
+    tells_people: ClassVar[bool] = True
 
     def __init__(
         self, name: str, settings: ConsoleSettings, env: ConnectorEnv, stream: TextIO | None = None

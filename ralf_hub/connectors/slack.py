@@ -109,7 +109,6 @@ class SlackConnector(Connector):
     service: ClassVar[str] = "slack"
     settings_model: ClassVar[type[ConnectorSettings]] = SlackSettings
     tells_people: ClassVar[bool] = True
-    uses_links: ClassVar[bool] = True
 
     def __init__(self, name: str, settings: SlackSettings, env: ConnectorEnv) -> None:
         super().__init__(name, settings, env)
@@ -117,6 +116,7 @@ class SlackConnector(Connector):
         self._token = settings.bot_token.get_secret_value() if settings.bot_token else None
         self._channel = settings.channel.strip()
         self._channel_id = self._channel if _CHANNEL_ID.fullmatch(self._channel) else None
+        self.uses_links = self._token is not None
         self._wording = Wording(settings.template, escape)
 
     def destinations(self) -> frozenset[str]:
