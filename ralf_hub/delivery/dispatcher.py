@@ -17,6 +17,7 @@ from ralf_hub.clock import MS_PER_S, Clock, parse_iso
 from ralf_hub.connectors.base import (
     Ambiguous,
     Connector,
+    Delivered,
     Http,
     NotSentError,
     Outcome,
@@ -75,7 +76,9 @@ class Dispatcher:
         random: Callable[[], float],
         redact: Callable[[str], str],
         policy: DispatchPolicy,
+        meter: Callable[[str, float], None] = lambda _name, _ms: None,
     ) -> None:
+        self._meter = meter
         self._db = db
         self._accept = accept
         self._http = http
@@ -293,6 +296,8 @@ class Dispatcher:
             if channel is not None:
                 channel.held.discard(item.claimed.delivery.id)
                 channel.woken = True
+            if isinstance(item.outcome, Delivered):
+                self._meter(item.claimed.delivery.connector, item.duration_ms)
         for name, state in states.items():
             channel = self.channels[name]
             if state.breaker != "closed" and channel.state.breaker == "closed":

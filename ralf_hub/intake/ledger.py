@@ -57,8 +57,12 @@ class Ledger:
         data: Mapping[str, Json] | None = None,
         occurred_at: str | None = None,
         notify: bool = True,
+        only: Connector | None = None,
     ) -> Event:
-        """Append an event and, unless *notify* is False (history), its deliveries. Returns it with its `seq`."""
+        """Append an event and, unless *notify* is False (history), its deliveries. Returns it with its `seq`.
+
+        With *only*, it goes to that connector and no other, whatever the routes say.
+        """
         event = Event(
             id=self.clock.id("evt"),
             type=event_type,
@@ -68,7 +72,7 @@ class Ledger:
             recorded_at=self.now,
             data=data or {},
         )
-        chosen = self.router.route(event, task) if notify else []
+        chosen = [only] if only is not None else self.router.route(event, task) if notify else []
         seq = events.append(self.conn, event, [connector.name for connector in chosen] if notify else None)
         event = replace(event, seq=seq)
         self.events.append(event)

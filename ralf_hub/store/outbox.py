@@ -199,6 +199,16 @@ def counts(conn: sqlite3.Connection) -> dict[str, dict[str, int]]:
     return found
 
 
+def first_due(conn: sqlite3.Connection, connectors: Sequence[str]) -> dict[str, str]:
+    """Return for each connector that has pending deliveries when the first of them is or was due: one seek each."""
+    rows = conn.execute(
+        "SELECT value, (SELECT next_attempt_at FROM outbox INDEXED BY outbox_due WHERE state = 'pending' "
+        "AND connector = value ORDER BY next_attempt_at LIMIT 1) FROM json_each(?)",
+        (dump(list(connectors)),),
+    ).fetchall()
+    return {name: moment for name, moment in rows if moment is not None}
+
+
 def oldest_pending(conn: sqlite3.Connection, connectors: Sequence[str]) -> dict[str, str]:
     """Return for each connector when its oldest pending delivery was put in: one seek each."""
     rows = conn.execute(

@@ -1,0 +1,248 @@
+"""One row per endpoint: route, scope, input, output. Router, access control and OpenAPI all read it."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict
+from pydantic import ValidationError as PydanticError
+
+from ralf_hub.clock import iso
+from ralf_hub.errors import FieldError, HubError, ValidationError
+from ralf_hub.intake.ledger import Ledger
+from ralf_hub.keyring import Principal
+from ralf_hub.model import Json
+from ralf_hub.services import Services
+from ralf_hub.store import keys
+
+T = TypeVar("T")
+
+IDEMPOTENCY_WINDOW_MS: Final = 24 * 3_600 * 1000
+IDEMPOTENCY_KEY_LENGTH_MAX: Final = 255
+_JSON: Final = "application/json"
+
+
+class Body(BaseModel):
+    """A request body: unknown fields and wrong types are errors, nothing is coerced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Query(BaseModel):
+    """Query parameters: unknown ones are errors; text becomes numbers where a number is wanted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler answers with."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = _JSON
+
+    @classmethod
+    def json(cls, value: Json, status: int = 200, headers: Mapping[str, str] | None = None) -> "Answer":
+        """Return *value* as a JSON answer."""
+        return cls(status, orjson.dumps(value), headers or {})
+
+
+@dataclass(slots=True)
+class Call:
+    """One request after it passed the door: who, what, and the hub to do it with."""
+
+    hub: Services
+    request: web.Request
+    principal: Principal
+    request_id: str
+    params: Mapping[str, str]
+    query: Any = None
+    body: Any = None
+    idempotency: tuple[str, str] | None = None
+    kept: bool = False
+
+    @property
+    def source(self) -> str:
+        """Who events of this call come from."""
+        return f"api:{self.principal.name}"
+
+    async def accept(self, change: Callable[[Ledger], T], answer: Callable[[T], Answer]) -> Answer:
+        """Run *change* in one transaction, with the answer kept in it when an Idempotency-Key was given."""
+        if self.idempotency is None:
+            return answer(await self.hub.intake.accept(change))
+        key, digest = self.idempotency
+
+        def run(ledger: Ledger) -> Answer:
+            check_replay(ledger, self.principal.id, key, digest)
+            reply = answer(change(ledger))
+            keep(ledger, self.principal.id, key, digest, reply)
+            return reply
+
+        reply = await self.hub.intake.accept(run)
+        self.kept = True
+        return reply
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One operation of the API. `scope` None: open to all."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    handler: Handler
+    scope: str | None
+    tag: str
+    body: type[Body] | None = None
+    query: type[Query] | None = None
+    answer: str = ""
+    """Name of the schema of the 2xx body; empty where there is none."""
+    status: int = 200
+    errors: Sequence[str] = ()
+    """Codes of problems this endpoint has beyond those every endpoint has."""
+    raw: bool = False
+    """True where the handler reads the body itself (webhooks, streams)."""
+
+    @property
+    def label(self) -> str:
+        """How usage and logs name the endpoint."""
+        return f"{self.method} {self.path}"
+
+
+# --- idempotency ----------------------------------------------------------------------------------
+
+
+class ReplayedError(Exception):
+    """This request has been answered before; here is what it was told."""
+
+    def __init__(self, stored: keys.StoredAnswer) -> None:
+        super().__init__("replayed")
+        self.stored = stored
+
+
+def check_replay(ledger: Ledger, principal: str, key: str, digest: str) -> None:
+    """Raise ReplayedError where *key* was answered, HubError `idempotency_mismatch` where for another request."""
+    since = ledger.clock.now() - IDEMPOTENCY_WINDOW_MS
+    stored = keys.find_answer(ledger.conn, principal, key, since=iso(since))
+    if stored is None:
+        return
+    if stored.request_hash != digest:
+        raise HubError("This Idempotency-Key came with another request before.", code="idempotency_mismatch")
+    raise ReplayedError(stored)
+
+
+def keep(ledger: Ledger, principal: str, key: str, digest: str, reply: Answer) -> None:
+    """Store *reply* under *key*, in the transaction of the change it answers."""
+    stored = keys.StoredAnswer(digest, reply.status, dict(reply.headers), reply.body)
+    keys.keep_answer(ledger.conn, principal, key, stored, now=ledger.now)
+
+
+# --- parsing at the door --------------------------------------------------------------------------
+
+
+def field_path(location: Sequence[str | int]) -> str:
+    """Return a pydantic location as `depends_on[0]`."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{part}"
+    return text or "body"
+
+
+_WORDS: Final = {
+    "missing": "This field is needed.",
+    "extra_forbidden": "There is no such field.",
+    "string_type": "This must be text.",
+    "int_type": "This must be a whole number.",
+    "list_type": "This must be a list.",
+    "dict_type": "This must be an object.",
+    "bool_type": "This must be true or false.",
+    "model_type": "The body must be a JSON object.",
+    "int_parsing": "This must be a whole number.",
+    "string_pattern_mismatch": "These characters are not allowed here.",
+}
+
+
+def field_errors(error: PydanticError) -> list[FieldError]:
+    """Return every problem pydantic found, in the API's words, without echoing what was sent."""
+    return [
+        FieldError(field_path(item["loc"]), _WORDS.get(item["type"], item["msg"]))
+        for item in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+
+
+def parse_query(model: type[Query] | None, request: web.Request) -> Any:
+    """Return the query parameters as *model*. HubError `invalid_parameter` names every bad one."""
+    given = dict(request.query)
+    repeated = [
+        FieldError(name, "This parameter may be given once.")
+        for name in given
+        if len(request.query.getall(name)) > 1
+    ]
+    if repeated:
+        raise HubError(code="invalid_parameter", errors=repeated)
+    if model is None:
+        if given:
+            raise HubError(
+                code="invalid_parameter",
+                errors=[FieldError(name, "There is no such parameter.") for name in given],
+            )
+        return None
+    try:
+        return model.model_validate(given)
+    except PydanticError as error:
+        errors = [
+            FieldError(
+                item.field,
+                "There is no such parameter." if item.message == _WORDS["extra_forbidden"] else item.message,
+            )
+            for item in field_errors(error)
+        ]
+        raise HubError(code="invalid_parameter", errors=errors) from None
+
+
+def parse_body(model: type[Body], raw: bytes, content_type: str) -> Any:
+    """Return *raw* as *model*. HubError `unsupported_media_type`, `invalid_json`, `validation_failed`."""
+    if raw and content_type != _JSON and not content_type.endswith("+json"):
+        raise HubError(f"Send {_JSON}.", code="unsupported_media_type")
+    try:
+        value = orjson.loads(raw) if raw else {}
+    except orjson.JSONDecodeError as error:
+        raise HubError(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+    if b"\\u0000" in raw and (places := list(_nul_places(value, ""))):
+        raise ValidationError(
+            errors=[FieldError(place, "The character NUL is not allowed.") for place in places]
+        )
+    try:
+        return model.model_validate(value)
+    except PydanticError as error:
+        raise ValidationError(errors=field_errors(error)) from None
+
+
+def _nul_places(value: Json, place: str) -> list[str]:
+    if isinstance(value, str):
+        return [place or "body"] if "\0" in value else []
+    if isinstance(value, dict):
+        return [
+            found
+            for key, item in value.items()
+            for found in (
+                [f"{place}.<key>"] if "\0" in key else _nul_places(item, f"{place}.{key}" if place else key)
+            )
+        ]
+    if isinstance(value, list):
+        return [found for i, item in enumerate(value) for found in _nul_places(item, f"{place}[{i}]")]
+    return []
+
+
+def request_digest(method: str, path: str, raw: bytes) -> str:
+    """Return what identifies a request for its Idempotency-Key."""
+    return hashlib.sha256(b"\n".join((method.encode(), path.encode(), raw))).hexdigest()

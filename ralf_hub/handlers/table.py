@@ -1,0 +1,18 @@
+"""Every endpoint of the hub. A new one: write its row in the noun's file, list the file here."""
+
+from typing import Final
+
+from ralf_hub.endpoint import Endpoint
+from ralf_hub.handlers import connectors, deliveries, events, features, health, keys, queue, tasks, workspace
+
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    *health.ENDPOINTS,
+    *tasks.ENDPOINTS,
+    *queue.ENDPOINTS,
+    *features.ENDPOINTS,
+    *events.ENDPOINTS,
+    *deliveries.ENDPOINTS,
+    *connectors.ENDPOINTS,
+    *workspace.ENDPOINTS,
+    *keys.ENDPOINTS,
+)

@@ -1,0 +1,95 @@
+"""Who may call: API keys by their hash, from the database and the settings."""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ralf_hub.clock import Clock
+from ralf_hub.model import ALL_SCOPES
+from ralf_hub.secrets import sha256_hex
+from ralf_hub.store.keys import ApiKey
+
+KEY_PREFIX: Final = "rh_"
+HINT_LENGTH: Final = 8
+KEY_LENGTH_MAX: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a request comes from, and what they may do."""
+
+    id: str
+    name: str
+    scopes: frozenset[str]
+
+    def may(self, scope: str) -> bool:
+        """Return whether the principal has *scope*; `admin` and `*` include all."""
+        return scope in self.scopes or ALL_SCOPES in self.scopes or "admin" in self.scopes
+
+
+ANONYMOUS: Final = Principal("anonymous", "anonymous", frozenset({ALL_SCOPES}))
+"""Everyone, where `auth_type = "none"`."""
+
+
+def new_key(
+    clock: Clock, name: str, scopes: Sequence[str], *, expires_at: str | None = None
+) -> tuple[str, ApiKey]:
+    """Return a fresh key, to be shown once, and what is stored of it."""
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    stored = ApiKey(
+        id=clock.id("key"),
+        name=name,
+        hint=key[:HINT_LENGTH],
+        scopes=tuple(scopes),
+        kind="api",
+        created_at=clock.iso(),
+        last_used_at=None,
+        expires_at=expires_at,
+        revoked_at=None,
+        key_sha256=sha256_hex(key),
+    )
+    return key, stored
+
+
+class Keyring:
+    """The keys in force. Looked up by hash, so the time a look-up takes says nothing about the key."""
+
+    def __init__(self) -> None:
+        self._stored: dict[str, ApiKey] = {}
+        self._from_settings: dict[str, Principal] = {}
+        self.used: dict[str, str] = {}
+
+    def load_stored(self, keys: Iterable[ApiKey]) -> None:
+        """Take the keys of the database; revoked ones are left out."""
+        self._stored = {key.key_sha256: key for key in keys if key.revoked_at is None}
+
+    def load_settings(self, keys: Iterable[tuple[str, str, Sequence[str]]]) -> None:
+        """Take the keys of the settings: name, SHA-256, scopes."""
+        self._from_settings = {
+            digest: Principal(f"settings:{name}", name, frozenset(scopes)) for name, digest, scopes in keys
+        }
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nobody could get in."""
+        return not self._stored and not self._from_settings
+
+    def find(self, key: str, now: str) -> Principal | None:
+        """Return whose key this is, or None where it is nobody's, revoked or expired."""
+        if len(key) > KEY_LENGTH_MAX:
+            return None
+        digest = sha256_hex(key)
+        principal = self._from_settings.get(digest)
+        if principal is not None:
+            return principal
+        stored = self._stored.get(digest)
+        if stored is None or (stored.expires_at is not None and stored.expires_at <= now):
+            return None
+        self.used[stored.id] = now
+        return Principal(stored.id, stored.name, frozenset(stored.scopes))
+
+    def take_used(self) -> dict[str, str]:
+        """Return when which key was last used, and forget it: it is about to be written down."""
+        taken, self.used = self.used, {}
+        return taken

@@ -1,0 +1,275 @@
+"""The door, one pass: request id, key and scope, rate limits, body limit, security headers, errors as problems.
+
+One middleware instead of six: a chain costs half of the hub's throughput (see `docs/adr/`).
+"""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import ip_address
+from typing import Any, Final, NoReturn
+
+import orjson
+from aiohttp import hdrs, web
+
+from ralf_hub.delivery import network
+from ralf_hub.endpoint import (
+    IDEMPOTENCY_KEY_LENGTH_MAX,
+    Answer,
+    Call,
+    Endpoint,
+    ReplayedError,
+    check_replay,
+    keep,
+    parse_body,
+    parse_query,
+    request_digest,
+)
+from ralf_hub.errors import PROBLEMS, FieldError, HubError
+from ralf_hub.intake.ledger import Ledger
+from ralf_hub.keyring import ANONYMOUS, Principal
+from ralf_hub.limits import Allowance
+from ralf_hub.services import SERVICES, Services
+
+log = logging.getLogger(__name__)
+access_log = logging.getLogger("ralf_hub.access")
+
+PROBLEM_TYPE: Final = "https://ralf-hub.invalid/problems/"
+"""Only a name, as RFC 9457 allows: `docs/errors.md` describes each code."""
+_REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+SECURITY_HEADERS: Final[Mapping[str, str]] = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Server": "ralf-hub",
+}
+_CODE_OF_STATUS: Final = {
+    400: "bad_request",
+    403: "origin_refused",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+@web.middleware
+async def door(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Let every request in and every answer out."""
+    hub = request.app[SERVICES]
+    begun = hub.clock.monotonic()
+    given = request.headers.get("X-Request-ID", "")
+    request_id = given if _REQUEST_ID.fullmatch(given) else hub.clock.token(12)
+    request["request_id"] = request_id
+    endpoint: Endpoint | None = getattr(handler, "endpoint", None)
+    caller = ANONYMOUS
+    headers: dict[str, str] = {}
+    try:
+        if endpoint is None:
+            response = await handler(request)
+        else:
+            caller, allowance = admit(hub, endpoint, request)
+            if allowance is not None:
+                headers = allowance.headers()
+            request["principal"] = caller
+            if endpoint.raw:
+                response = await handler(request)
+            else:
+                response = _response(await invoke(hub, endpoint, request, caller, request_id))
+    except ReplayedError as replayed:
+        stored = replayed.stored
+        shown = {**stored.headers, "Idempotency-Replayed": "true"}
+        response = _response(Answer(stored.status, stored.body, shown))
+    except HubError as error:
+        response = problem(error, request_id)
+    except web.HTTPException as error:
+        response = _from_aiohttp(error, request_id)
+    except Exception:
+        log.exception("request %s failed: %s %s", request_id, request.method, request.path)
+        response = problem(HubError(code="internal_error"), request_id)
+    if not response.prepared:
+        _finish(response, request_id, headers)
+    _count(hub, endpoint, caller, request, response, hub.clock.monotonic() - begun)
+    return response
+
+
+def _finish(response: web.StreamResponse, request_id: str, headers: Mapping[str, str]) -> None:
+    shown = response.headers
+    shown["X-Request-ID"] = request_id
+    for name, value in SECURITY_HEADERS.items():
+        shown.setdefault(name, value)
+    for name, value in headers.items():
+        shown.setdefault(name, value)
+
+
+def _response(answer: Answer) -> web.Response:
+    response = web.Response(status=answer.status, body=answer.body or None, headers=answer.headers)
+    if answer.body:
+        response.headers[hdrs.CONTENT_TYPE] = answer.content_type
+    return response
+
+
+# --- who may come in ------------------------------------------------------------------------------
+
+
+def admit(hub: Services, endpoint: Endpoint, request: web.Request) -> tuple[Principal, Allowance | None]:
+    """Return who calls and what is left to them. HubError `missing_key`, `invalid_key`, `missing_scope`, `rate_limited`."""
+    if endpoint.scope is None:
+        return ANONYMOUS, None
+    limited = hub.settings.api.rate_limit.enabled
+    if hub.settings.api.auth_type == "none":
+        return ANONYMOUS, _take(hub, address_of(hub, request)) if limited else None
+    key = _key_of(request)
+    caller = hub.keyring.find(key, hub.clock.iso()) if key else None
+    if caller is None:
+        _refuse(hub, request, "invalid_key" if key else "missing_key")
+    allowance = _take(hub, caller.id) if limited else None
+    if not caller.may(endpoint.scope):
+        raise HubError(
+            f"This needs the scope {endpoint.scope}.", code="missing_scope", extra={"scope": endpoint.scope}
+        )
+    return caller, allowance
+
+
+def _take(hub: Services, name: str) -> Allowance:
+    allowance = hub.limits.take(name, hub.clock.monotonic())
+    if not allowance.allowed:
+        raise HubError(
+            f"At most {allowance.limit} requests a minute; the next may come in {allowance.retry_after_s} s.",
+            code="rate_limited",
+            headers=allowance.headers(),
+        )
+    return allowance
+
+
+def _refuse(hub: Services, request: web.Request, code: str) -> NoReturn:
+    """Refuse a call without a valid key; an address that keeps trying has to wait."""
+    allowance = hub.auth_limits.take(address_of(hub, request), hub.clock.monotonic())
+    if not allowance.allowed:
+        raise HubError(
+            "Too many calls without a valid key from this address.",
+            code="rate_limited",
+            headers=allowance.headers(),
+        )
+    scheme = 'Bearer realm="ralf-hub"' + (', error="invalid_token"' if code == "invalid_key" else "")
+    raise HubError(code=code, headers={"WWW-Authenticate": scheme})
+
+
+def _key_of(request: web.Request) -> str:
+    scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    if scheme.lower() == "bearer" and key:
+        return key.strip()
+    return request.headers.get("X-API-Key", "").strip()
+
+
+def address_of(hub: Services, request: web.Request) -> str:
+    """Return the caller's address; `X-Forwarded-For` counts only from proxies named in the settings."""
+    remote = request.remote or ""
+    proxies = hub.settings.security.trusted_proxies
+    if not proxies:
+        return remote
+    trusted = network.networks([str(proxy) for proxy in proxies])
+    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+    for hop in [remote, *reversed(hops)]:
+        try:
+            address = ip_address(hop)
+        except ValueError:
+            return remote
+        if not any(address in proxy for proxy in trusted):
+            return hop
+    return remote
+
+
+# --- one call -------------------------------------------------------------------------------------
+
+
+async def invoke(
+    hub: Services, endpoint: Endpoint, request: web.Request, caller: Principal, request_id: str
+) -> Answer:
+    """Parse the input, run the handler, keep its answer where an Idempotency-Key asks for it."""
+    call = Call(
+        hub, request, caller, request_id, request.match_info, query=parse_query(endpoint.query, request)
+    )
+    raw = b""
+    if endpoint.body is not None or request.body_exists:
+        raw = await request.read()
+    if endpoint.body is not None:
+        call.body = parse_body(endpoint.body, raw, request.content_type)
+    key = request.headers.get("Idempotency-Key") if request.method == hdrs.METH_POST else None
+    if key is None:
+        return await endpoint.handler(call)
+    if not 1 <= len(key) <= IDEMPOTENCY_KEY_LENGTH_MAX or not key.isprintable():
+        error = FieldError(
+            "Idempotency-Key", f"This must be 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} printable characters."
+        )
+        raise HubError(code="validation_failed", errors=[error])
+    digest = request_digest(request.method, request.path_qs, raw)
+    call.idempotency = (key, digest)
+    await hub.db.read(
+        lambda conn: check_replay(Ledger(conn, hub.clock, hub.intake.router), caller.id, key, digest)
+    )
+    answer = await endpoint.handler(call)
+    if not call.kept:
+        await hub.intake.accept(lambda ledger: keep(ledger, caller.id, key, digest, answer))
+    return answer
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def problem(error: HubError, request_id: str) -> web.Response:
+    """Return *error* as RFC 9457 `application/problem+json`."""
+    row = PROBLEMS[error.code]
+    document: dict[str, Any] = {
+        "type": PROBLEM_TYPE + error.code,
+        "title": row.title,
+        "status": row.status,
+        "detail": error.detail,
+        "code": error.code,
+        "request_id": request_id,
+        **error.extra,
+    }
+    if error.errors:
+        document["errors"] = [{"field": item.field, "message": item.message} for item in error.errors]
+    headers = {**error.headers, hdrs.CONTENT_TYPE: "application/problem+json"}
+    return web.Response(status=row.status, body=orjson.dumps(document), headers=headers)
+
+
+def _from_aiohttp(error: web.HTTPException, request_id: str) -> web.StreamResponse:
+    """Return what aiohttp's router or reader raised as a problem; redirects pass."""
+    code = _CODE_OF_STATUS.get(error.status)
+    if code is None:
+        return problem(HubError(code="internal_error" if error.status >= 500 else "bad_request"), request_id)  # noqa: PLR2004
+    headers = {str(hdrs.ALLOW): error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else {}
+    return problem(HubError(code=code, headers=headers), request_id)
+
+
+def _count(
+    hub: Services,
+    endpoint: Endpoint | None,
+    caller: Principal,
+    request: web.Request,
+    response: web.StreamResponse,
+    seconds: float,
+) -> None:
+    size = (
+        len(response.body) if isinstance(response, web.Response) and isinstance(response.body, bytes) else 0
+    )
+    label = endpoint.label if endpoint is not None else "other"
+    day = hub.clock.iso()[:10]
+    hub.meters.answered(
+        day=day, key_id=caller.id, endpoint=label, status=response.status, duration_s=seconds, size=size
+    )
+    if access_log.isEnabledFor(logging.DEBUG):
+        access_log.debug(
+            "%s %s %s %d %.1f ms",
+            request["request_id"],
+            request.method,
+            request.path,
+            response.status,
+            seconds * 1000,
+        )

@@ -1,0 +1,61 @@
+"""What the handlers work with: everything one running hub consists of, made in `app.py`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from aiohttp import web
+
+from ralf_hub.clock import Clock
+from ralf_hub.config import Loaded, Settings
+from ralf_hub.delivery.dispatcher import Dispatcher
+from ralf_hub.delivery.transport import Transport
+from ralf_hub.feed import Feed
+from ralf_hub.intake.ledger import Intake
+from ralf_hub.keyring import Keyring
+from ralf_hub.limits import RateLimiter
+from ralf_hub.meters import Meters
+from ralf_hub.model import Json
+from ralf_hub.secrets import Redactor
+from ralf_hub.store.database import Database
+from ralf_hub.store.write_check import WriteCheck
+
+
+class WorkspaceFollower(Protocol):
+    """What the API shows of the workspace that is followed."""
+
+    def status(self) -> dict[str, Json]:
+        """Return path, layout, last scan and whether one is running."""
+
+
+@dataclass(slots=True)
+class Services:
+    """One hub's parts. `loaded` changes when the settings are read again; the rest stays."""
+
+    loaded: Loaded
+    clock: Clock
+    db: Database
+    intake: Intake
+    dispatcher: Dispatcher
+    transport: Transport
+    keyring: Keyring
+    meters: Meters
+    redact: Redactor
+    feed: Feed
+    limits: RateLimiter
+    auth_limits: RateLimiter
+    write_check: WriteCheck = field(default_factory=WriteCheck)
+    workspace: WorkspaceFollower | None = None
+    settings_problem: str | None = None
+    """Why the settings file was not taken when it last changed; None when it was."""
+    stopping: bool = False
+    background: dict[str, Callable[[], bool]] = field(default_factory=dict)
+    """The loops that must be running: name -> whether it is."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.loaded.settings
+
+
+SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
