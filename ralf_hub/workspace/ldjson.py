@@ -1,0 +1,123 @@
+"""Cutting events.ldjson into objects: a log of one object a line, with pretty-printed ones in between."""
+
+import json
+from collections.abc import Generator, Iterator
+
+import orjson
+
+from ralf_hub.model import Json
+from ralf_hub.workspace.chunks import GARBAGE, JSON, TOO_LONG, Chunk, Lines, Place, Readable
+from ralf_hub.workspace.values import UnreadableError
+
+_DECODER = json.JSONDecoder()
+
+
+def decode(text: str) -> Json:
+    """Return the JSON value *text*; UnreadableError when it is none."""
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        pass
+    try:
+        return json.loads(text)  # also takes NaN and integers of any length, which writers let through
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(f"not JSON: {getattr(error, 'msg', 'nested too deeply')}") from None
+
+
+class JsonScanner:
+    """Yields the objects of one file from *start* on, each a chunk. Use once.
+
+    Several writers append at once, so a whole object may stand between the lines of another: a line
+    that is an object by itself is taken out, and the open object goes on after it. A new open object
+    in the first column means that the one before was never finished.
+    """
+
+    def __init__(self, stream: Readable, start: Place, record_bytes_max: int) -> None:
+        self._lines = Lines(stream, record_bytes_max + 1)
+        self._max = record_bytes_max
+        self._place = start
+        self._held: list[bytes] = []
+        self._held_place = start
+        self._size = 0
+        self._depth = 0
+        self._ended = True
+
+    def __iter__(self) -> Iterator[Chunk]:
+        while True:
+            line, length = self._lines.line()
+            if not length:
+                break
+            self._ended = line.endswith(b"\n")
+            if length > self._max:
+                yield Chunk(TOO_LONG, b"", self._place)
+            else:
+                yield from self._take(line)
+            offset, number, indent, section = self._place
+            self._place = Place(offset + length, number + 1, indent, section)
+        yield from self._give_up(ended=self._ended)
+
+    def _take(self, line: bytes) -> Iterator[Chunk]:
+        text = line.strip().rstrip(b",")
+        if text in {b"", b"[", b"]"}:
+            return
+        opens = text.startswith((b"{", b"[{"))
+        if opens and (not self._held or line[:1] in b"{["):
+            rest = yield from self._whole(text.removeprefix(b"["), self._place)
+            if rest:
+                yield from self._give_up()
+                self._hold(rest, self._place)
+        elif self._held:
+            self._hold(text, self._held_place)
+            if self._depth <= 0 or line.startswith(b"}"):
+                yield from self._close()
+        else:
+            yield Chunk(GARBAGE, line, self._place, self._ended)
+
+    def _whole(self, text: bytes, place: Place) -> Generator[Chunk, None, bytes]:
+        """Yield the objects that *text* begins with; return what is left, an object not yet finished."""
+        if _is_json(text):
+            yield Chunk(JSON, text, place, self._ended, self._resume())
+            return b""
+        rest = text.decode(errors="replace")
+        while rest.startswith("{"):
+            try:
+                _, end = _DECODER.raw_decode(rest)
+            except (ValueError, RecursionError):
+                break
+            yield Chunk(JSON, rest[:end].encode(errors="replace"), place, self._ended, self._resume())
+            rest = rest[end:].lstrip(" ,\t")
+        return rest.strip("]").encode(errors="replace")
+
+    def _resume(self) -> Place | None:
+        return self._held_place if self._held else None
+
+    def _hold(self, text: bytes, place: Place) -> None:
+        if not self._held:
+            self._held_place, self._size, self._depth = place, 0, 0
+        self._size += len(text) + 1
+        self._depth += text.count(b"{") - text.count(b"}")
+        if self._size <= self._max:
+            self._held.append(text)
+
+    def _close(self) -> Iterator[Chunk]:
+        """Yield the open object if it is whole now."""
+        rest = yield from self._whole(b"\n".join(self._held), self._held_place)
+        if rest.startswith(b"{") and self._depth > 0:
+            return
+        self._held = []
+        if rest:
+            yield Chunk(GARBAGE, rest, self._held_place)
+
+    def _give_up(self, *, ended: bool = True) -> Iterator[Chunk]:
+        if self._held:
+            kind = GARBAGE if self._size <= self._max else TOO_LONG
+            yield Chunk(kind, b"\n".join(self._held), self._held_place, ended)
+            self._held = []
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        orjson.loads(text)
+    except ValueError:
+        return False
+    return True

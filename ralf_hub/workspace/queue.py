@@ -1,0 +1,210 @@
+"""queue.yaml in all its schemas, and the order in which RALF takes tasks from it."""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
+from typing import Final
+
+from ralf_hub.workspace import words
+from ralf_hub.workspace.records import Problem, QueueItem
+from ralf_hub.workspace.scalars import clean_text, json_safe, time_iso
+from ralf_hub.workspace.values import Fields, UnreadableError, load_yaml, record_pieces
+
+SECTIONS: Final = ("tasks", "queue", "completed")
+"""The top-level lists whose items are tasks."""
+
+_DEPENDS = ("depends_on", "dependencies", "blocked_by", "blockedBy")
+_USED = frozenset({
+    *_DEPENDS, "id", "task_id", "title", "status", "priority", "priority_score", "type", "feature_id", "claimed_by",
+    "created_at", "added_at",
+})  # fmt: skip
+_TOP_KEY = re.compile(r"([A-Za-z_][\w-]*):(?:\s|$)")
+_DASH = re.compile(r"([ ]*)-(?:[ \t]|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What queue.yaml says. `schema` names its family: tasks, queue, engine, list or empty.
+
+    `key` is the field that names an item's task, `task_id` or `id`.
+    """
+
+    schema: str
+    key: str
+    items: tuple[QueueItem, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    section: str
+    line: int
+    fields: Fields
+
+
+def read_queue(text: str, file: str, zone: tzinfo = UTC) -> Queue:
+    """Return the items of queue.yaml *text*, in file order; what cannot be read is in `problems`."""
+    problems: list[Problem] = []
+    chunks = list(_chunks(text))
+    try:
+        entries = list(_entries(load_yaml(text), chunks, file, problems))
+    except UnreadableError as error:
+        problems.append(Problem(file, error.line + 1, f"not YAML ({error}); read item by item"))
+        entries = list(_entries_by_chunk(chunks, file, problems))
+    key = "task_id" if any("task_id" in entry.fields for entry in entries) else "id"
+    items: dict[str, QueueItem] = {}
+    for entry in entries:
+        item = _item(entry, zone, file, problems)
+        if item is not None and item.id in items:
+            problems.append(
+                Problem(file, entry.line, f"{item.id} stands in the queue twice; the first counts")
+            )
+        elif item is not None:
+            items[item.id] = item
+    _apply_blocks(entries, items)
+    return Queue(_schema(entries), key, tuple(items.values()), tuple(problems))
+
+
+def _schema(entries: Sequence[_Entry]) -> str:
+    sections = {entry.section for entry in entries}
+    return next(
+        (name for name in ("tasks", "queue", "engine", "list") if name in sections),
+        "queue" if sections else "empty",
+    )
+
+
+def _entries(
+    loaded: object, chunks: list[tuple[str, int, str]], file: str, problems: list[Problem]
+) -> Iterator[_Entry]:
+    """Yield the items of a file that is YAML."""
+    if loaded is None:
+        return
+    if isinstance(loaded, list):
+        lists = [("list", loaded)]
+    elif isinstance(loaded, dict):
+        lists = [(name, loaded[name]) for name in SECTIONS if isinstance(loaded.get(name), list)]
+        if not lists and isinstance(loaded.get("next_task"), (str, dict)):
+            yield _engine_entry(loaded)
+    else:
+        problems.append(Problem(file, 1, "neither a mapping nor a list"))
+        return
+    for section, items in lists:
+        wanted = "" if section == "list" else section
+        lines = [line for name, line, _ in chunks if name == wanted]
+        for position, item in enumerate(items):
+            line = lines[position] if len(lines) == len(items) else 1
+            if isinstance(item, dict):
+                yield _Entry(section, line, {str(key): value for key, value in item.items()})
+            else:
+                problems.append(Problem(file, line, "an item that is no mapping; left out"))
+
+
+def _engine_entry(loaded: dict[object, object]) -> _Entry:
+    """Return the engine's queue, which names one next task."""
+    named = loaded["next_task"]
+    fields: Fields = {str(k): v for k, v in named.items()} if isinstance(named, dict) else {"task_id": named}
+    status = words.status(loaded.get("status"))
+    fields.setdefault("status", status or "pending")
+    if loaded.get("reasoning"):
+        fields.setdefault("reasoning", loaded["reasoning"])
+    return _Entry("engine", 1, fields)
+
+
+def _chunks(text: str) -> Iterator[tuple[str, int, str]]:
+    """Yield (section, line, text) of every list item below a top-level key, by indentation alone."""
+    section, indent = "", -1
+    start, held = 0, list[str]()
+    for number, line in enumerate(text.split("\n"), start=1):
+        dash, key = _DASH.match(line), _TOP_KEY.match(line)
+        begins = dash is not None and (indent < 0 or len(dash[1]) <= indent)
+        if (begins or key) and held:
+            yield section, start, "\n".join(held)
+            held = []
+        if key:
+            section, indent = key[1], -1
+        elif begins and dash is not None:
+            indent, start, held = len(dash[1]), number, [line]
+        elif held:
+            held.append(line)
+    if held:
+        yield section, start, "\n".join(held)
+
+
+def _entries_by_chunk(
+    chunks: list[tuple[str, int, str]], file: str, problems: list[Problem]
+) -> Iterator[_Entry]:
+    """Yield the items of a file that as a whole is no YAML."""
+    for section, line, text in chunks:
+        if section not in {"", *SECTIONS}:
+            continue
+        try:
+            for piece in record_pieces(text):
+                problems.extend(Problem(file, line + offset, why) for offset, why in piece.damage)
+                yield _Entry(section or "list", line + piece.line, piece.fields)
+        except UnreadableError as error:
+            problems.append(Problem(file, line + error.line, f"not an item ({error}); left out"))
+
+
+def _item(entry: _Entry, zone: tzinfo, file: str, problems: list[Problem]) -> QueueItem | None:
+    fields = entry.fields
+    name = words.filled(fields.get("task_id") or fields.get("id"))
+    if name is None or not words.is_id(name):
+        if entry.section != "list":
+            problems.append(Problem(file, entry.line, "an item without a usable id; left out"))
+        return None
+    status_text, priority_text = fields.get("status"), fields.get("priority")
+    metadata = {
+        key: json_safe(value) for key, value in fields.items() if key not in _USED and value is not None
+    }
+    metadata.update(
+        {k: json_safe(v) for k, v in (("status_text", status_text), ("priority_text", priority_text)) if v}
+    )
+    metadata["section"] = entry.section
+    score = fields.get("priority_score")
+    return QueueItem(
+        id=name,
+        title=clean_text(words.filled(fields.get("title")) or name),
+        status=words.status(status_text) or ("completed" if entry.section == "completed" else "pending"),
+        priority=words.priority(priority_text) or "medium",
+        line=entry.line,
+        priority_score=float(score)
+        if isinstance(score, (int, float)) and not isinstance(score, bool)
+        else None,
+        depends_on=tuple(o for o in words.ids_in(fields.get(key) for key in _DEPENDS) if o != name),
+        type=words.filled(fields.get("type")),
+        feature_id=words.filled(fields.get("feature_id")),
+        claimed_by=words.filled(fields.get("claimed_by") or fields.get("claimedBy")),
+        created_at=time_iso(fields.get("created_at") or fields.get("added_at"), zone),
+        metadata=metadata,
+    )
+
+
+def _apply_blocks(entries: Sequence[_Entry], items: dict[str, QueueItem]) -> None:
+    """Turn each `blocks` into the other item's `depends_on`."""
+    waits: dict[str, list[str]] = defaultdict(list)
+    for entry in entries:
+        name = str(entry.fields.get("task_id") or entry.fields.get("id"))
+        for blocked in words.ids_in([entry.fields.get("blocks")]):
+            if name in items and blocked in items and blocked != name:
+                waits[blocked].append(name)
+    for name, others in waits.items():
+        item = items[name]
+        items[name] = replace(item, depends_on=tuple(dict.fromkeys([*item.depends_on, *others])))
+
+
+def selection_order(queue: Queue, done: Collection[str] = ()) -> tuple[list[QueueItem], list[QueueItem]]:
+    """Return the pending items RALF may take, in its order, and those that wait for another task.
+
+    `ralf-task-select.sh --claim` takes the first pending item of a queue keyed by `task_id`: file
+    order. It cannot see the items of the `tasks` schema; `bb5-queue next` takes those by falling
+    `priority_score`, ties by id. A dependency counts as met when its item is completed or its id is in
+    *done* (tasks completed in the folders).
+    """
+    met = {item.id for item in queue.items if item.status == "completed"} | set(done)
+    pending = [item for item in queue.items if item.status == "pending" and item.id not in set(done)]
+    if queue.key == "id":
+        pending.sort(key=lambda item: (-(item.priority_score or 0.0), item.id))
+    ready = [item for item in pending if met.issuperset(item.depends_on)]
+    return ready, [item for item in pending if not met.issuperset(item.depends_on)]

@@ -1,0 +1,274 @@
+"""One record's text to its fields: as YAML has it, or, where it is not YAML, as a reader would."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import yaml
+
+from ralf_hub.workspace.scalars import pair
+
+CACHE_LINES_MAX: Final = 8192
+
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_RESOLVER = yaml.SafeLoader("")
+_WORDS = frozenset({"y", "n", "yes", "no", "true", "false", "on", "off", "null"})
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+_STRING_TAG = "tag:yaml.org,2002:str"
+_KEY_LINE = re.compile(
+    r"(?P<lead>[ ]*(?:-[ \t]+)?)(?P<quote>[\"']?)(?P<key>[A-Za-z_][\w-]*)(?P=quote):(?:[ \t]+|$)"
+)
+_STRAY = re.compile(r"^[ \t]+-[ \t]+[\"']?timestamp[\"']?:[ \t]+\S", re.MULTILINE)
+_CLOSING = {'"': re.compile(r'(?<!\\)(?:\\\\)*"\s*$'), "'": re.compile(r"'\s*$")}
+
+Fields = dict[str, object]
+_Line = tuple[str, object, bytes]
+
+
+class UnreadableError(Exception):
+    """Text that is not YAML; `line` counts from 0 in the text. Never quotes the text."""
+
+    def __init__(self, message: str, line: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One record read: its fields, the line it began at and the lines that were not YAML (from 0)."""
+
+    fields: Fields
+    line: int = 0
+    damage: tuple[tuple[int, str], ...] = ()
+
+
+# --- the fast way ---------------------------------------------------------------------------------
+
+
+class SimpleReader:
+    """Reads the records that `chunks.simple_record` lets through; lines seen before cost a lookup."""
+
+    def __init__(self) -> None:
+        self._lines: dict[bytes, _Line | None] = {}
+
+    def fields(self, data: bytes) -> tuple[Fields, list[bytes]] | None:
+        """Return the fields of *data* and their canonical forms, or None if it is not so simple."""
+        fields: Fields = {}
+        pairs = []
+        lines = self._lines
+        for text in data.replace(b"- ", b"  ", 1).split(b"\n"):
+            if text in lines:
+                line = lines[text]
+            else:
+                line = _simple_line(text)
+                if len(lines) >= CACHE_LINES_MAX:
+                    lines.clear()
+                lines[text] = line
+            if line is None:
+                if text.strip():
+                    return None
+                continue
+            fields[line[0]] = line[1]
+            pairs.append(line[2])
+        return (fields, pairs) if len(pairs) == len(fields) else None
+
+
+def _simple_line(line: bytes) -> _Line | None:
+    name, _, text = line.strip().decode("ascii").partition(": ")
+    if not text or name.lower() in _WORDS:
+        return None
+    text = text.strip()
+    if not text:
+        return None
+    value: object = text[1:-1] if text[0] in "'\"" else plain_scalar(text)
+    return name, value, pair(name, value)
+
+
+def plain_scalar(text: str) -> object:
+    """Return what YAML makes of the unquoted *text*: a number, a time, a truth value, or itself."""
+    if text[0].isalpha():
+        return _load(text) if text.lower() in _WORDS else text
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _RESOLVER.resolve(yaml.ScalarNode, text, (True, False)) == _STRING_TAG:  # type: ignore[no-untyped-call]
+        return text
+    try:
+        return _load(text)
+    except UnreadableError:
+        return text
+
+
+# --- YAML -----------------------------------------------------------------------------------------
+
+
+def _load(text: str) -> object:
+    """Return the one document in *text*; UnreadableError when it is none, or may not be expanded."""
+    try:
+        if (
+            "*" in text
+            and "&" in text
+            and any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, _LOADER))
+        ):
+            raise UnreadableError("an alias, which could expand without bound")
+        return yaml.load(text, _LOADER)  # noqa: S506 - a safe loader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise UnreadableError(_first_words(error.problem), mark.line if mark else 0) from None
+    except yaml.YAMLError:
+        raise UnreadableError("characters YAML does not allow") from None
+    except (ValueError, OverflowError, TypeError, RecursionError) as error:
+        raise UnreadableError(f"a value that cannot be ({type(error).__name__})") from None
+
+
+def load_yaml(text: str) -> object:
+    """Return what *text* says as one YAML document, without aliases.
+
+    Raises UnreadableError with the line, never with the text.
+    """
+    return _load(text)
+
+
+def _first_words(problem: str | None) -> str:
+    """Return libyaml's complaint up to where it may quote the text."""
+    return re.split(r"[:'\"]", problem or "not YAML")[0].strip() or "not YAML"
+
+
+def record_pieces(text: str) -> Iterator[Piece]:
+    """Yield the record in *text*, the text of one list item with its dash.
+
+    More than one comes out where another record was appended inside it. Raises UnreadableError when
+    there is no mapping in it at all.
+    """
+    try:
+        fields = mapping(_load(text))
+    except UnreadableError as error:
+        stray, whole = _STRAY.search(text), error
+    else:
+        yield Piece(fields)
+        return
+    if stray is not None and stray.start() > 0 and not _nested_list(text, stray.start()):
+        line = text.count("\n", 0, stray.start())
+        yield from record_pieces(text[: stray.start()])
+        for piece in record_pieces(text[stray.start() :]):
+            yield Piece(piece.fields, piece.line + line, tuple((n + line, why) for n, why in piece.damage))
+        return
+    yield _by_line(text, whole)
+
+
+def _nested_list(text: str, start: int) -> bool:
+    above = text[:start].rstrip().rsplit("\n", 1)[-1].rstrip()
+    return above.endswith(":")
+
+
+def mapping(loaded: object) -> Fields:
+    """Return *loaded*, or the one item in it, as named fields; UnreadableError when it is no mapping."""
+    item = loaded[0] if isinstance(loaded, list) and len(loaded) == 1 else loaded
+    if not isinstance(item, dict):
+        raise UnreadableError("not a mapping of fields")
+    return {str(key): value for key, value in item.items()}
+
+
+def flow_records(text: str) -> Iterator[tuple[int, Fields | None]]:
+    """Yield (line from 0, fields) for each record of a list written in one piece, as JSON is.
+
+    Fields is None for an item that is no mapping. Raises UnreadableError.
+    """
+    loaded = _load(text)
+    if isinstance(loaded, dict):
+        loaded = next(
+            (v for k, v in loaded.items() if str(k).endswith("events") and isinstance(v, list)), [loaded]
+        )
+    if not isinstance(loaded, list):
+        raise UnreadableError("not a list of records")
+    lines = _item_lines(text, len(loaded))
+    for line, item in zip(lines, loaded, strict=True):
+        yield line, {str(k): v for k, v in item.items()} if isinstance(item, dict) else None
+
+
+def _item_lines(text: str, count: int) -> list[int]:
+    """Return the line of each of the *count* items, from the parser's own marks."""
+    starts, depth = [], 0
+    list_depth: int | None = None
+    for event in yaml.parse(text, _LOADER):
+        if list_depth is not None and depth == list_depth and not isinstance(event, yaml.CollectionEndEvent):
+            starts.append(event.start_mark.line if event.start_mark else 0)
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if list_depth is None and isinstance(event, yaml.SequenceStartEvent):
+                list_depth = depth
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+            if list_depth is not None and depth < list_depth:
+                break
+    return starts if len(starts) == count else [0] * count
+
+
+# --- what is not YAML -----------------------------------------------------------------------------
+
+
+def _by_line(text: str, whole: UnreadableError) -> Piece:
+    """Return the record field by field, so that one bad value costs the others nothing."""
+    lines = text.split("\n")
+    first = _KEY_LINE.match(lines[0])
+    if first is None:
+        raise whole
+    column = len(first["lead"])
+    fields: Fields = {}
+    damage = []
+    for start, end in _segments(lines, column):
+        found = _KEY_LINE.match(lines[start])
+        if found is None or len(found["lead"]) != column:
+            damage.append((start, "not a field; left out"))
+            continue
+        segment = [" " * column + lines[start][column:], *lines[start + 1 : end]]
+        try:
+            fields.update(mapping(_load("\n".join(segment))))
+        except UnreadableError as error:
+            fields[found["key"]] = _as_written(segment, found.end())
+            damage.append((start + error.line, f"{error}; taken as written"))
+    return Piece(fields, 0, tuple(damage or [(whole.line, f"{whole}; read line by line")]))
+
+
+def _segments(lines: list[str], column: int) -> Iterator[tuple[int, int]]:
+    """Yield (first line, line after the last) of each field, an unclosed quote holding its lines together."""
+    start, at = 0, 1
+    while start < len(lines):
+        at = max(at, _quoted_until(lines, start))
+        while at < len(lines) and not _is_field(lines[at], column) and not _is_stray(lines[at], column):
+            at += 1
+        yield start, at
+        start, at = at, at + 1
+
+
+def _is_field(line: str, column: int) -> bool:
+    found = _KEY_LINE.match(line)
+    return found is not None and len(found["lead"]) == column and "-" not in found["lead"]
+
+
+def _is_stray(line: str, column: int) -> bool:
+    """Return whether *line* stands further left than the record's fields: text that belongs to none."""
+    return bool(line.strip()) and len(line) - len(line.lstrip()) < column
+
+
+def _quoted_until(lines: list[str], start: int) -> int:
+    """Return the line after the one that closes the quote begun at *start*; the next if none does."""
+    found = _KEY_LINE.match(lines[start])
+    value = lines[start][found.end() :] if found else ""
+    quote = value[:1]
+    if quote not in _CLOSING or _CLOSING[quote].search(value[1:]):
+        return start + 1
+    for at in range(start + 1, len(lines)):
+        if _CLOSING[quote].search(lines[at]):
+            return at + 1
+    return start + 1
+
+
+def _as_written(segment: list[str], value_at: int) -> str:
+    """Return a value that is not YAML as a person would read it: without its quotes, lines joined."""
+    lines = [segment[0][value_at:].strip(), *(line.strip() for line in segment[1:])]
+    quote = lines[0][:1]
+    if quote in {'"', "'"}:
+        body = "\n".join(lines).rstrip()[1:]
+        return body[:-1] if body.endswith(quote) else body
+    return " ".join(line for line in lines if line)
