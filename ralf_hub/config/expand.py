@@ -27,7 +27,7 @@ class Expansion:
     A value that names an unset or empty variable is left out of its table or list, as if never written.
     """
 
-    tree: Json = None
+    tree: Json = field(default=None, repr=False)
     unset: dict[Loc, tuple[str, ...]] = field(default_factory=dict)
     """Where values were left out, and for want of which variables."""
     malformed: dict[Loc, str] = field(default_factory=dict)

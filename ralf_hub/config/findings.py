@@ -159,7 +159,8 @@ class Findings:
             if unset:
                 together = not_set(unset)
                 message = together if detail["type"] == "missing" else f"{message} ({together})"
-                remedy = f"set {' or '.join(unset)} in the environment, or enabled = false"
+                remedy = f"set {' or '.join(unset)} in the environment"
+                remedy += ", or enabled = false" if loc[:1] in {("connectors",), ("webhooks",)} else ""
             else:
                 remedy = _example(str(way[-1]), info, self.source) if way and isinstance(way[-1], str) else ""
             self.add((*loc, *way), message, remedy)

@@ -1,5 +1,6 @@
 """From a settings file to frozen settings, or to every problem in it at once."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ from ralf_hub.config.connectors import read_connectors
 from ralf_hub.config.effective import fingerprint
 from ralf_hub.config.expand import Expansion, Loc, expand
 from ralf_hub.config.models import Settings
+from ralf_hub.config.old_layout import is_old, is_placeholder
 from ralf_hub.config.patterns import probably_meant, wants
 from ralf_hub.config.reader import Reader
-from ralf_hub.config.sources import Source, at, read_tree
+from ralf_hub.config.sources import FILE_BYTES_MAX, Source, at, read_text, read_tree
 from ralf_hub.config.webhook_models import WebhookSettings
 from ralf_hub.config.webhooks import outgoing_connectors, read_incoming, read_outgoing
 from ralf_hub.connectors.base import Connector, ConnectorEnv, ConnectorSettings
@@ -20,8 +22,6 @@ from ralf_hub.errors import SettingsError, SettingsProblem
 from ralf_hub.model import EVENT_TYPES, Json
 
 _API_KEY_GOOD_LENGTH: Final = 20
-_OLD_LAYOUT: Final = frozenset({"server", "auth"})
-_EXAMPLE_KEYS: Final = ("change", "your-", "your_", "example")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def load_tree(
 
     SettingsError carries every problem.
     """
-    if _OLD_LAYOUT & tree.keys():
+    if is_old(tree):
         message = "has the older layout (server, auth)"
         remedy = f"convert it: ralf-hub init --from {source.path}"
         raise SettingsError([SettingsProblem(str(source.path), "file", message, remedy)])
@@ -144,12 +144,21 @@ def _check(reader: Reader, settings: Settings) -> None:
         text = key.key.get_secret_value() if key.key else None
         if text is None:
             continue
-        if text.lower().startswith(_EXAMPLE_KEYS):
+        if is_placeholder(text):
             reader.findings.add(loc, "is an example, not a key", "make one: ralf-hub keys create --name N")
         elif len(text) < _API_KEY_GOOD_LENGTH:
             reader.findings.warn(
                 loc, "is short enough to be guessed", "make one: ralf-hub keys create --name N"
             )
+    for name in ("cert", "key") if settings.api.tls else ():
+        try:
+            read_text(getattr(settings.api.tls, name), FILE_BYTES_MAX)
+        except ValueError as error:
+            reader.findings.add(("api", "tls", name), str(error), "name a PEM file")
+    workspace = settings.workspace
+    if workspace.path is not None and not workspace.sample and not os.path.isdir(workspace.path):  # noqa: PTH112 - never raises
+        remedy = "name the folder that RALF's tasks are in"
+        reader.findings.warn(("workspace", "path"), "there is no such folder", remedy)
     for raw, hub_type in settings.workspace.event_types.items():
         if meant := probably_meant(hub_type):
             place = ("workspace", "event_types", raw)
@@ -173,9 +182,7 @@ def _check_routes(reader: Reader, settings: Settings, places: Mapping[str, Loc])
         for other in earlier:
             both = [kind for kind in EVENT_TYPES if _wanted(connector, kind) and _wanted(other, kind)]
             if both and connector.destinations() & other.destinations():
-                message = (
-                    f"leads to the same place as {other.name}: {', '.join(both)} go there once, not twice"
-                )
+                message = f"leads to the same place as {other.name}: what both ask for ({', '.join(both)}) is delivered once"
                 reader.findings.warn(places[name], message)
         earlier.append(connector)
 

@@ -17,6 +17,7 @@ from pydantic import (
 
 from ralf_hub.config.patterns import nearest
 from ralf_hub.config.types import (
+    BaseUrl,
     EventPattern,
     Float,
     HubPath,
@@ -135,7 +136,7 @@ class ApiSettings(Section):
     webhook_bytes_max: Int = Field(
         default=25 * MIB, ge=1024, le=1024 * MIB, description="Largest webhook body, bytes."
     )
-    public_url: Url | None = Field(
+    public_url: BaseUrl | None = Field(
         default=None, description="How people reach the hub, for links in notices; left out: host and port."
     )
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ralf_hub.config.expand import Expansion, Loc
 from ralf_hub.config.findings import Findings
+from ralf_hub.config.old_layout import is_placeholder
 from ralf_hub.config.shapes import map_secrets, secrets_in
 from ralf_hub.config.sources import SECRET_BYTES_MAX, Source, read_text
 from ralf_hub.config.types import service_of
@@ -77,6 +78,10 @@ class Reader:
             if len(secret) < SECRET_LENGTH_MIN:
                 self.findings.add(
                     (*loc, *way), f"is too short for a secret: under {SECRET_LENGTH_MIN} characters"
+                )
+            elif is_placeholder(secret):
+                self.findings.warn(
+                    (*loc, *way), "looks like the example it was copied from", "write the real one"
                 )
             elif secret != secret.strip():
                 self.findings.warn(

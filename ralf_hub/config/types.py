@@ -93,13 +93,16 @@ def _url(value: str) -> str:
         raise ValueError("must be a URL such as https://example.org")
     if parts.username or parts.password:
         raise ValueError("must not carry a user name or password")
-    return value.rstrip("/")
+    return value
 
 
 def _secret_url(value: SecretStr) -> SecretStr:
-    if split_url(value.get_secret_value()) is None:
+    text = (
+        value.get_secret_value().strip()
+    )  # a URL read from a file or variable easily brings a line end along
+    if split_url(text) is None:
         raise ValueError("must be a URL that starts with https:// or http://")
-    return value
+    return SecretStr(text)
 
 
 def _origin(value: str) -> str:
@@ -154,6 +157,9 @@ Float = Annotated[float, BeforeValidator(_not_bool)]
 HubPath = Annotated[Path, AfterValidator(_path)]
 """A path; a relative one starts at the settings file's folder, `~` is the home folder."""
 Url = Annotated[str, AfterValidator(_url)]
+"""A URL kept to the letter: issuers and callback URLs are compared so."""
+BaseUrl = Annotated[Url, AfterValidator(lambda value: value.rstrip("/"))]
+"""A URL that paths are put behind."""
 SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
 IpNetwork = Annotated[Network, BeforeValidator(_network)]
