@@ -99,6 +99,7 @@ class Reader:
         if not text.startswith(FILE_PREFIX):
             written = self.findings.in_file(loc) not in self.findings.expansion.replaced
             self.holds_secrets |= written and ("://" not in text or service_of(text) != "webhook")
+            self.findings.reveal(text)
             return text
         try:
             path = self.source.base / Path(text.removeprefix(FILE_PREFIX)).expanduser()

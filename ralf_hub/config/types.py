@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Sec
 
 from ralf_hub.config.patterns import is_pattern
 
-NAME_PATTERN: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+NAME_PATTERN: Final = re.compile(f"^{NAME}$")
 LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
 
 _SLACK_HOST: Final = "hooks.slack.com"

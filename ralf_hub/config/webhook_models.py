@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from ralf_hub.config.types import EventPattern, Int, Name, Secrets, SecretUrl, Section, Url
+from ralf_hub.config.types import NAME, EventPattern, Int, Name, Secrets, SecretUrl, Section, Url
 from ralf_hub.model import Json
 
 WEBHOOKS_PATH: Final = "/api/v1/webhooks/"
@@ -56,7 +56,7 @@ class IncomingWebhook(Section):
     def _below_webhooks(cls, value: str, info: ValidationInfo) -> str:
         if not value:
             return WEBHOOKS_PATH + str(info.data.get("service", ""))
-        if re.fullmatch(re.escape(WEBHOOKS_PATH) + r"[A-Za-z0-9._-]{1,64}", value) is None:
+        if re.fullmatch(re.escape(WEBHOOKS_PATH) + NAME, value) is None:
             raise ValueError(f"must be {WEBHOOKS_PATH} and one name")
         return value
 
