@@ -80,12 +80,12 @@ class ConsoleConnector(Connector):
         """Write the line at once and whole. A reader that has stopped reading is waited for, never blocked on."""
         del context
         stream = self._stream or sys.stdout
-        line = console_line(delivery, colour=_takes_colour(stream))
-        encoded = line.encode(stream.encoding or "utf-8", "replace")
         try:
             if not _writable(stream):
                 return Retry("the console is not being read", retry_after_s=BUSY_RETRY_S, counts=False)
-            stream.write(encoded.decode(stream.encoding or "utf-8", "replace"))
+            line = console_line(delivery, colour=_takes_colour(stream))
+            encoding = stream.encoding or "utf-8"
+            stream.write(line.encode(encoding, "replace").decode(encoding))
             stream.flush()
         except (OSError, ValueError) as error:
             return Rejected(f"the console is closed ({type(error).__name__})")
