@@ -174,7 +174,9 @@ _WORDS: Final = {
 def field_errors(error: PydanticError) -> list[FieldError]:
     """Return every problem pydantic found, in the API's words, without echoing what was sent."""
     return [
-        FieldError(field_path(item["loc"]), _WORDS.get(item["type"], item["msg"]))
+        FieldError(
+            field_path(item["loc"]), _WORDS.get(item["type"], item["msg"].removeprefix("Value error, "))
+        )
         for item in error.errors(include_url=False, include_input=False, include_context=False)
     ]
 

@@ -71,6 +71,8 @@ class WebhookSettings(ConnectorSettings):
     @field_validator("secret")
     @classmethod
     def _secret_can_sign(cls, value: Any) -> Any:
+        if value == ():
+            raise ValueError("a list of secrets without one: leave it out to send unsigned")
         for secret in value if isinstance(value, tuple) else (value,):
             text = secret.get_secret_value() if secret is not None else "unsigned"
             if not text or text != text.strip():

@@ -7,6 +7,7 @@ in the same way. See `docs/adr/0001-group-commit.md`.
 """
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -26,7 +27,7 @@ T = TypeVar("T")
 BATCH_MAX: Final = 512
 """Writes in one transaction at most, so that one commit never takes long."""
 WAITING_MAX: Final = 20_000
-"""Writes that may wait; beyond it callers are told the storage is unavailable instead of filling memory."""
+"""Changes (or reads of one connection) that may wait; beyond it callers are told so instead of filling memory."""
 READ_BATCH_MAX: Final = 64
 READERS: Final = 2
 
@@ -59,55 +60,69 @@ class _Failed:
     error: BaseException
 
 
+_REASONS: Final = {
+    "SQLITE_FULL": "The disk is full",
+    "SQLITE_IOERR": "The disk answers with errors",
+    "SQLITE_READONLY": "The database is read-only",
+    "SQLITE_CANTOPEN": "The database cannot be opened",
+    "SQLITE_BUSY": "Another program holds the database locked",
+    "SQLITE_LOCKED": "Another program holds the database locked",
+    "SQLITE_CORRUPT": "The database is damaged",
+    "SQLITE_NOTADB": "The database is damaged",
+}
+
+
 def storage_error(error: sqlite3.Error) -> StorageError:
-    """Return *error* as what callers of the hub may see: a plain sentence, no SQL, no path."""
+    """Return *error* as what callers of the hub may see: a plain sentence, no SQL, no path; the cause is kept."""
     name = getattr(error, "sqlite_errorname", "") or ""
-    reasons = {
-        "SQLITE_FULL": "the disk is full",
-        "SQLITE_IOERR": "the disk answers with errors",
-        "SQLITE_READONLY": "the database is read-only",
-        "SQLITE_CANTOPEN": "the database cannot be opened",
-        "SQLITE_BUSY": "another program holds the database locked",
-        "SQLITE_LOCKED": "another program holds the database locked",
-        "SQLITE_CORRUPT": "the database is damaged",
-        "SQLITE_NOTADB": "the database is damaged",
-    }
-    reason = next(
-        (text for prefix, text in reasons.items() if name.startswith(prefix)), "the database failed"
-    )
-    return StorageError(f"{reason[0].upper()}{reason[1:]}; nothing was changed.")
+    reason = next((text for prefix, text in _REASONS.items() if name.startswith(prefix)), None)
+    failed = StorageError(f"{reason or 'The database failed'}; nothing was changed.")
+    failed.__cause__ = error
+    return failed
+
+
+def _for_caller(error: BaseException) -> BaseException:
+    """Return what a caller gets to see: SQLite's own failures as StorageError, anything else as it is."""
+    if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
+        return storage_error(error)
+    if isinstance(error, StopIteration):  # a future cannot carry it
+        wrapped = RuntimeError("a change raised StopIteration")
+        wrapped.__cause__ = error
+        return wrapped
+    return error
 
 
 def run_batch(conn: sqlite3.Connection, fns: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
     """Run *fns* in one transaction; each result is a value or `_Failed`. Nothing is reported done before COMMIT."""
+    results: list[Any] = []
     try:
         conn.execute("BEGIN IMMEDIATE")
-    except sqlite3.Error as error:
-        return [_Failed(storage_error(error))] * len(fns)
-    results: list[Any] = []
-    for fn in fns:
-        conn.execute("SAVEPOINT change")
-        try:
-            result = fn(conn)
-        except BaseException as error:  # noqa: BLE001 - handed to the caller whose change it was
-            result = _Failed(storage_error(error) if isinstance(error, sqlite3.OperationalError) else error)
-            if (
-                not conn.in_transaction
-            ):  # SQLite rolled everything back (disk full, I/O error): nobody is done
-                failed = _Failed(StorageError("The disk is full or failing; nothing was changed."))
-                return [failed] * len(fns)
-            conn.execute("ROLLBACK TO change")
-        conn.execute("RELEASE change")
-        results.append(result)
-    try:
+        for fn in fns:
+            results.append(_run_one(conn, fn))  # noqa: PERF401 - those before a failure are needed
         conn.execute("COMMIT")
-    except sqlite3.Error as error:
+    except sqlite3.Error as error:  # the transaction itself failed: nobody is done
         if conn.in_transaction:
             conn.execute("ROLLBACK")
-        return [
-            result if isinstance(result, _Failed) else _Failed(storage_error(error)) for result in results
-        ]
+        known = [result if isinstance(result, _Failed) else None for result in results]
+        known += [None] * (len(fns) - len(known))
+        return [failed or _Failed(storage_error(error)) for failed in known]
     return results
+
+
+def _run_one(conn: sqlite3.Connection, fn: Callable[[sqlite3.Connection], Any]) -> Any:
+    """Run *fn*; what it did is undone alone when it fails. sqlite3.Error when the whole transaction is lost."""
+    conn.execute("SAVEPOINT change")
+    try:
+        result = fn(conn)
+    except BaseException as error:
+        if not conn.in_transaction:  # SQLite rolled everything back (disk full, I/O error)
+            if isinstance(error, sqlite3.Error):
+                raise
+            raise sqlite3.OperationalError("the transaction was rolled back") from error
+        conn.execute("ROLLBACK TO change")
+        result = _Failed(_for_caller(error))
+    conn.execute("RELEASE change")
+    return result
 
 
 def run_reads(conn: sqlite3.Connection, fns: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
@@ -116,10 +131,8 @@ def run_reads(conn: sqlite3.Connection, fns: list[Callable[[sqlite3.Connection],
     for fn in fns:
         try:
             results.append(fn(conn))
-        except sqlite3.OperationalError as error:
-            results.append(_Failed(storage_error(error)))
         except BaseException as error:  # noqa: BLE001 - handed to the caller whose read it was
-            results.append(_Failed(error))
+            results.append(_Failed(_for_caller(error)))
     return results
 
 
@@ -131,9 +144,15 @@ class _Lane:
         self._batch_max = batch_max
         self._run = run
         self.waiting: list[_Job] = []
+        self.running = 0
         self._drain: asyncio.Task[None] | None = None
+        self._closed = False
 
     def submit(self, job: _Job) -> None:
+        if self._closed:
+            raise StorageError("The database is closed: the hub is stopping.")
+        if len(self.waiting) >= WAITING_MAX:
+            raise StorageError("Too much is waiting for the disk; try again shortly.")
         self.waiting.append(job)
         if self._drain is None:
             self._drain = asyncio.get_running_loop().create_task(self._drain_all())
@@ -142,14 +161,16 @@ class _Lane:
         try:
             while self.waiting:
                 batch, self.waiting = self.waiting[: self._batch_max], self.waiting[self._batch_max :]
+                self.running = len(batch)
                 fns = [job.fn for job in batch]
                 try:
                     results = await self.conn.run(lambda conn, fns=fns: self._run(conn, fns))  # type: ignore[misc]
                 except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it
-                    results = [_Failed(error)] * len(batch)
+                    results = [_Failed(_for_caller(error))] * len(batch)
                 for job, result in zip(batch, results, strict=True):
                     self._resolve(job, result)
         finally:
+            self.running = 0
             self._drain = None
 
     @staticmethod
@@ -167,6 +188,7 @@ class _Lane:
             job.done.set_result(result)
 
     async def close(self) -> None:
+        self._closed = True
         while self._drain is not None:
             await asyncio.wait({self._drain})
         await self.conn.close()
@@ -184,12 +206,14 @@ class Database:
     async def open(cls, path: Path) -> "Database":
         """Check, upgrade and open *path*. DatabaseRefusedError says why it cannot be used."""
         await asyncio.to_thread(schema.prepare, path)
-        writer = _Lane(await open_connection(path, writer=True), BATCH_MAX, run_batch)
-        readers = [
-            _Lane(await open_connection(path, writer=False), READ_BATCH_MAX, run_reads)
-            for _ in range(READERS)
-        ]
-        return cls(path, writer, readers)
+        async with contextlib.AsyncExitStack() as opened:
+            conns = []
+            for writer in (True, *[False] * READERS):
+                conns.append(await open_connection(path, writer=writer))
+                opened.push_async_callback(conns[-1].close)
+            opened.pop_all()
+        readers = [_Lane(conn, READ_BATCH_MAX, run_reads) for conn in conns[1:]]
+        return cls(path, _Lane(conns[0], BATCH_MAX, run_batch), readers)
 
     async def write(
         self, fn: Callable[[sqlite3.Connection], T], *, after: Callable[[T], None] | None = None
@@ -199,16 +223,14 @@ class Database:
         *after* is called with the result right after the commit, in commit order, even if the caller has gone.
         StorageError when it could not be made durable: then nothing of it happened.
         """
-        if len(self._writer.waiting) >= WAITING_MAX:
-            raise StorageError("Too many changes are waiting for the disk; try again shortly.")
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._writer.submit(_Job(fn, done, after))
         return await done
 
     async def read(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        """Run *fn* on a connection that cannot write."""
+        """Run *fn* on a connection that cannot write: the one with the least to do."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        lane = min(self._readers, key=lambda reader: len(reader.waiting))
+        lane = min(self._readers, key=lambda reader: reader.running + len(reader.waiting))
         lane.submit(_Job(fn, done))
         return await done
 

@@ -9,8 +9,7 @@ import json
 import os
 import re
 import sqlite3
-import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -72,46 +71,66 @@ def connect(path: Path, *, writer: bool) -> sqlite3.Connection:
 def prepare(path: Path) -> None:
     """Create or check and upgrade the database at *path*. DatabaseRefusedError says why it cannot be used."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = not path.exists() or path.stat().st_size == 0
-        if new:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        new = _create(path)
     except OSError as error:
         raise DatabaseRefusedError(f"{path}: cannot be created: {error.strerror}") from error
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise DatabaseRefusedError(f"{path}: is not a regular file")
     try:
+        if not new:
+            _check(path)
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as conn:
             conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-            if new:
+            if _version(conn) == 0:
                 conn.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            else:
-                _refuse_foreign(conn, path)
             conn.execute("PRAGMA journal_mode = WAL")
             conn.execute("PRAGMA synchronous = FULL")
-            migrate(conn, path)
+            if new:
+                migrate(conn, path)
+            elif _version(conn) < migrations()[-1].number:
+                with _nobody_serving(path):
+                    migrate(conn, path)
     except sqlite3.DatabaseError as error:
         raise _refusal(path, error) from error
 
 
-def _refuse_foreign(conn: sqlite3.Connection, path: Path) -> None:
-    """Refuse what is corrupt, not ours or newer than this program, before anything is written to it."""
-    version = conn.execute("PRAGMA user_version").fetchone()[0]
-    newest = migrations()[-1].number
-    if version > newest:
-        raise DatabaseRefusedError(
-            f"{path}: was written by a newer ralf-hub (schema {version}, this one knows {newest}); "
-            "it was left untouched: run the newer program, or restore a backup made before the upgrade"
-        )
-    tables = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if version == 0 and tables and conn.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise DatabaseRefusedError(
-            f"{path}: is another program's SQLite database; give --db a path of its own"
-        )
-    found = conn.execute("PRAGMA quick_check(3)").fetchall()
+def _create(path: Path) -> bool:
+    """Make an empty file that only its owner can read, where there is none; return whether it is empty."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        raise DatabaseRefusedError(f"{path}: is not a regular file")
+    if path.exists() and path.stat().st_size > 0:
+        return False
+    fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    os.fchmod(fd, 0o600)
+    os.close(fd)
+    return True
+
+
+def _check(path: Path) -> None:
+    """Refuse what is corrupt, not ours or newer than this program, on a connection that can change nothing."""
+    with contextlib.closing(
+        sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    ) as conn:
+        conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        tables = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        owner = conn.execute("PRAGMA application_id").fetchone()[0]
+        version, newest = _version(conn), migrations()[-1].number
+        if owner != APPLICATION_ID and (tables or version or owner):
+            raise DatabaseRefusedError(
+                f"{path}: is another program's SQLite database; give --db a path of its own"
+            )
+        if version > newest:
+            raise DatabaseRefusedError(
+                f"{path}: was written by a newer ralf-hub (schema {version}, this one knows {newest}); "
+                "it was left untouched: run the newer program, or restore a backup made before the upgrade"
+            )
+        found = conn.execute("PRAGMA quick_check(3)").fetchall()
     if found != [("ok",)]:
         raise DatabaseRefusedError(_corrupt(path, "; ".join(row[0] for row in found)))
+
+
+def _version(conn: sqlite3.Connection) -> int:
+    return int(conn.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _corrupt(path: Path, what: str) -> str:
@@ -128,18 +147,35 @@ def _refusal(path: Path, error: sqlite3.DatabaseError) -> DatabaseRefusedError:
     return DatabaseRefusedError(f"{path}: cannot be used: {error}")
 
 
-def migrate(conn: sqlite3.Connection, path: Path) -> None:
+@contextlib.contextmanager
+def _nobody_serving(path: Path) -> Iterator[None]:
+    """Hold the hub's lock while the schema changes: a command must not upgrade it under an older hub that runs."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(address="upgrading the database")
+    except DatabaseLockedError as error:
+        if error.pid != os.getpid():
+            raise DatabaseRefusedError(
+                f"{path}: an older ralf-hub serves this database ({error.holder}); stop it first, "
+                "then this version can upgrade the schema"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def migrate(conn: sqlite3.Connection, path: Path, steps: Sequence[Migration] | None = None) -> None:
     """Bring the schema up to date, each migration in one transaction with its `user_version`."""
-    for migration in migrations():
-        if migration.number <= conn.execute("PRAGMA user_version").fetchone()[0]:
-            continue
+    for migration in migrations() if steps is None else steps:
         try:
             conn.execute("BEGIN IMMEDIATE")
-            for statement in statements(migration.sql):
-                conn.execute(statement)
-            conn.execute(f"PRAGMA user_version = {migration.number}")
+            if migration.number > _version(conn):  # asked inside: another program may have been faster
+                for statement in statements(migration.sql):
+                    conn.execute(statement)
+                conn.execute(f"PRAGMA user_version = {migration.number}")
             conn.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
+        except sqlite3.Error as error:
             if conn.in_transaction:
                 conn.execute("ROLLBACK")
             raise DatabaseRefusedError(f"{path}: migration {migration.name} failed: {error}") from error
@@ -157,36 +193,52 @@ def statements(sql: str) -> Iterator[str]:
         yield pending.strip()
 
 
+class DatabaseLockedError(DatabaseRefusedError):
+    """Another hub has the lock. `holder` is who, in words; `pid` its process where it is known."""
+
+    def __init__(self, message: str, holder: str, pid: int | None) -> None:
+        super().__init__(message)
+        self.holder = holder
+        self.pid = pid
+
+
 class FileLock:
     """Held by the one hub that serves a database; a second one is told who has it."""
 
     def __init__(self, database: Path) -> None:
         self.path = database.with_name(database.name + ".lock")
+        self._database = database
         self._fd = -1
 
     def acquire(self, *, address: str) -> None:
-        """Take the lock and note who has it. DatabaseRefusedError names the holder."""
-        fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        """Take the lock and note who has it. DatabaseLockedError names the holder."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DatabaseRefusedError(f"{self.path}: cannot be created: {error.strerror}") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = self._holder(fd)
+            holder, pid = self._holder(fd)
             os.close(fd)
-            raise DatabaseRefusedError(
-                f"{self.path.with_suffix('')}: another ralf-hub already serves this database ({holder}); "
-                "stop it first, or give this one another --db"
+            raise DatabaseLockedError(
+                f"{self._database}: another ralf-hub already serves this database ({holder}); "
+                "stop it first, or give this one another --db",
+                holder,
+                pid,
             ) from error
         os.ftruncate(fd, 0)
         os.pwrite(fd, json.dumps({"pid": os.getpid(), "address": address}).encode(), 0)
         self._fd = fd
 
     @staticmethod
-    def _holder(fd: int) -> str:
+    def _holder(fd: int) -> tuple[str, int | None]:
         try:
             known = json.loads(os.pread(fd, 4096, 0))
-            return f"process {known['pid']} at {known['address']}"
+            return f"process {known['pid']} at {known['address']}", int(known["pid"])
         except (OSError, ValueError, KeyError, TypeError):
-            return "its process is not known"
+            return "its process is not known", None
 
     def release(self) -> None:
         """Let go; the file stays, since removing it could pull it from under a successor."""

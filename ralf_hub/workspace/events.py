@@ -1,7 +1,7 @@
 """Reading events.yaml and events.ldjson in whatever state they are: every record that can be read."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
@@ -20,7 +20,7 @@ from ralf_hub.workspace.meaning import (
     type_name,
 )
 from ralf_hub.workspace.records import EventRecord, Limits, Problem
-from ralf_hub.workspace.scalars import digest, json_safe, pair, time_iso
+from ralf_hub.workspace.scalars import digest, fingerprint, json_safe, time_iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,8 @@ class Part:
     place: Place
     resume: Place
     length: int
-    records: tuple[EventRecord, ...]
-    problems: tuple[Problem, ...]
-    ended: bool = True
+    records: Sequence[EventRecord]
+    problems: Sequence[Problem]
 
 
 def iter_events(
@@ -70,139 +69,127 @@ def iter_events(
 
 
 class _ChunkReader:
-    """Turns chunks into records; keeps what it learned of lines that repeat."""
+    """Turns chunks into records; keeps what it learned of fields that repeat."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
         self._simple = values.SimpleReader()
+        self._records: list[EventRecord] = []
+        self._problems: list[Problem] = []
+        self._read: Mapping[str, Callable[[Chunk], None]] = {
+            chunks.SIMPLE: self._simple_record,
+            chunks.RECORD: self._record,
+            chunks.JSON: self._json,
+            chunks.FLOW: self._flow,
+            chunks.TOO_LONG: self._too_long,
+            chunks.GARBAGE: self._garbage,
+        }
 
     def part(self, chunk: Chunk) -> Part:
         """Return the records and problems of *chunk*."""
-        records: list[EventRecord] = []
-        problems: list[Problem] = []
+        self._records, self._problems = [], []
         try:
-            if chunk.kind == chunks.SIMPLE:
-                self._simple_record(chunk, records, problems)
-            elif chunk.kind == chunks.RECORD:
-                self._record(chunk, records, problems)
-            elif chunk.kind == chunks.JSON:
-                self._json(chunk, records, problems)
-            elif chunk.kind == chunks.FLOW:
-                self._flow(chunk, records, problems)
-            elif chunk.kind == chunks.TOO_LONG:
-                limit = self._reading.limits.record_bytes_max
-                self._problem(
-                    problems, chunk.place.line, f"a record longer than record_bytes_max ({limit}); left out"
-                )
-            else:
-                self._problem(problems, chunk.place.line, "not a record; left out")
+            self._read[chunk.kind](chunk)
         except values.UnreadableError as error:
-            self._problem(problems, chunk.place.line + error.line, f"not a record ({error}); left out")
-        return Part(
-            chunk.place,
-            chunk.resume or chunk.place,
-            len(chunk.data),
-            tuple(records),
-            tuple(problems),
-            chunk.ended,
-        )
+            self._problem(chunk.place.line + error.line, f"not a record ({error}); left out")
+        resume = chunk.resume or chunk.place
+        return Part(chunk.place, resume, len(chunk.data), self._records, self._problems)
 
-    def _problem(self, problems: list[Problem], line: int, message: str) -> None:
-        problems.append(Problem(self._reading.file, line, message))
+    def _problem(self, line: int, message: str) -> None:
+        self._problems.append(Problem(self._reading.file, line, message))
 
-    def _simple_record(self, chunk: Chunk, records: list[EventRecord], problems: list[Problem]) -> None:
+    def _simple_record(self, chunk: Chunk) -> None:
         found = self._simple.fields(chunk.data)
         if found is None:
-            self._record(chunk, records, problems)
-            return
-        fields, pairs = found
-        self._event(fields, chunk.place.line, records, problems, name=digest(pairs), plain=True)
-
-    def _record(self, chunk: Chunk, records: list[EventRecord], problems: list[Problem]) -> None:
-        for piece in values.record_pieces(self._text(chunk, problems)):
-            line = chunk.place.line
-            for offset, why in piece.damage:
-                self._problem(problems, line + offset, why)
-            damaged = bool(piece.damage)
-            self._event(
-                piece.fields, line + piece.line, records, problems, damaged=damaged, complete=chunk.ended
-            )
-
-    def _json(self, chunk: Chunk, records: list[EventRecord], problems: list[Problem]) -> None:
-        value = decode(self._text(chunk, problems))
-        if isinstance(value, dict):
-            self._event(value, chunk.place.line, records, problems, complete=chunk.ended)
+            self._record(chunk)
         else:
-            self._problem(problems, chunk.place.line, "not an object; left out")
+            self._event(found[0], chunk.place.line, name=digest(found[1]))
 
-    def _flow(self, chunk: Chunk, records: list[EventRecord], problems: list[Problem]) -> None:
-        for line, fields in values.flow_records(self._text(chunk, problems)):
-            at = chunk.place.line + line
+    def _record(self, chunk: Chunk) -> None:
+        line = chunk.place.line
+        for piece in values.record_pieces(self._text(chunk)):
+            for offset, why in piece.damage:
+                self._problem(line + offset, why)
+            self._event(piece.fields, line + piece.line, damaged=bool(piece.damage), complete=chunk.ended)
+
+    def _json(self, chunk: Chunk) -> None:
+        self._event(values.mapping(decode(self._text(chunk))), chunk.place.line, complete=chunk.ended)
+
+    def _flow(self, chunk: Chunk) -> None:
+        for offset, fields in values.flow_records(self._text(chunk)):
+            line = chunk.place.line + offset
             if fields is None:
-                self._problem(problems, at, "not a mapping of fields; left out")
+                self._problem(line, "not a mapping of fields; left out")
             else:
-                self._event(fields, at, records, problems, complete=chunk.ended)
+                self._event(fields, line, complete=chunk.ended)
 
-    def _text(self, chunk: Chunk, problems: list[Problem]) -> str:
+    def _too_long(self, chunk: Chunk) -> None:
+        limit = self._reading.limits.record_bytes_max
+        self._problem(chunk.place.line, f"a record longer than record_bytes_max ({limit}); left out")
+
+    def _garbage(self, chunk: Chunk) -> None:
+        self._problem(chunk.place.line, "not a record; left out")
+
+    def _text(self, chunk: Chunk) -> str:
         try:
             return chunk.data.decode()
         except UnicodeDecodeError as error:
             line = chunk.place.line + chunk.data.count(b"\n", 0, error.start)
-            self._problem(problems, line, "bytes that are not UTF-8; replaced")
+            self._problem(line, "bytes that are not UTF-8; replaced")
             return chunk.data.decode(errors="replace")
 
     def _event(
         self,
         fields: values.Fields,
         line: int,
-        records: list[EventRecord],
-        problems: list[Problem],
         *,
         name: str | None = None,
-        plain: bool = False,
         damaged: bool = False,
         complete: bool = True,
     ) -> None:
-        """Append the event that *fields* say, or the problem why there is none."""
-        type_field = next((key for key in TYPE_FIELDS if key in fields), None)
-        raw_type = type_name(fields.get(type_field or ""))
-        if type_field is None or raw_type is None:
-            template = type_field is not None and is_placeholder(fields[type_field])
-            self._problem(
-                problems, line, "a row of a template; left out" if template else "no event type; left out"
-            )
+        """Keep the event that *fields* say, or the problem why there is none.
+
+        *name* is their fingerprint where it is known; *damaged* says that some were not YAML.
+        """
+        type_field, raw_type = _type(fields)
+        time_field = next((key for key in TIME_FIELDS if key in fields), "")
+        if raw_type is None or is_placeholder(fields.get(time_field)):
+            is_template = is_placeholder(fields.get(time_field)) or is_placeholder(fields.get(type_field))
+            self._problem(line, "a row of a template; left out" if is_template else "no event type; left out")
             return
-        time_field = next((key for key in TIME_FIELDS if key in fields), None)
-        occurred_at = time_iso(fields[time_field], self._reading.zone) if time_field else None
+        occurred_at = time_iso(fields.get(time_field), self._reading.zone)
         if occurred_at is None:
-            if time_field and is_placeholder(fields[time_field]):
-                self._problem(problems, line, "a row of a template; left out")
-                return
-            self._problem(problems, line, "no timestamp that can be read; recorded without one")
-            time_field = None
-        name = name or digest(pair(key, value) for key, value in fields.items())
-        used: set[str | None] = {type_field, time_field}
-        found = _task(fields, used)
-        data = {
-            k: (v if plain and type(v) is str else json_safe(v)) for k, v in fields.items() if k not in used
-        }
+            self._problem(line, "no timestamp that can be read; recorded without one")
+        task, used = _task(fields)
+        used |= {type_field, time_field} if occurred_at else {type_field}
+        data = {key: json_safe(value) for key, value in fields.items() if key not in used}
         meaning = self._reading.meaning
         hub_type = meaning.hub_type(raw_type, fields)
         if meaning.is_private(raw_type, hub_type):
             data = public_part(data, damaged=damaged)
-        records.append(EventRecord(hub_type, raw_type, found, occurred_at, data, name, line, complete))
+        name = name or fingerprint(fields)
+        self._records.append(EventRecord(hub_type, raw_type, task, occurred_at, data, name, line, complete))
 
 
-def _task(fields: values.Fields, used: set[str | None]) -> str | None:
-    """Return the task a record is about, and mark its field as used; a garbage id stays in the data."""
+def _type(fields: values.Fields) -> tuple[str, str | None]:
+    """Return the field that names the type, and the type."""
+    for key in TYPE_FIELDS:
+        if key in fields:
+            return key, type_name(fields[key])
+    return "", None
+
+
+def _task(fields: values.Fields) -> tuple[str | None, set[str]]:
+    """Return the task a record is about, and the fields that say so; a garbage id stays in the data."""
+    used = set()
     for key in TASK_FIELDS:
         value = fields.get(key)
         if value is None or value == "":
             used.add(key)
         elif (found := task_id(value)) is not None:
             used.add(key)
-            return found
-    return None
+            return found, used
+    return None, used
 
 
 def events_in(data: bytes, reading: Reading) -> tuple[list[EventRecord], list[Problem]]:

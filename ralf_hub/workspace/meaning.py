@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Final
 
 from ralf_hub.model import TASK_ID_PATTERN, Json
@@ -55,22 +56,27 @@ _PLACEHOLDER = re.compile(r"[{<$\[].*[}>\])]|\$\w+|FILL_ME|TASK-(?:XXX|ID)|NA|N/
 _NOT_IN_TYPE = re.compile(r"[^A-Za-z0-9_.:-]+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Meaning:
     """How to understand records: settings may add aliases, and may keep the text of prompts."""
 
     aliases: Mapping[str, str] = field(default_factory=dict)
     keep_prompts: bool = False
 
+    @cached_property
+    def _table(self) -> Mapping[str, str]:
+        return {**ALIASES, **self.aliases}
+
+    @cached_property
+    def _with_states(self) -> frozenset[str]:
+        return frozenset(name.partition(":")[0] for name in self._table if ":" in name)
+
     def hub_type(self, raw_type: str, fields: Mapping[str, object]) -> str:
         """Return the hub's type for a record of *raw_type* with *fields*."""
-        state = _text(_nested(fields, "to_state")).lower()
-        for name in (f"{raw_type}:{state}", raw_type):
-            found = self.aliases.get(name) or ALIASES.get(name) or ALIASES.get(name.lower())
-            if found is not None:
-                break
-        else:
-            found = raw_type
+        found = self._table.get(raw_type) or self._table.get(raw_type.lower(), raw_type)
+        if raw_type in self._with_states:
+            state = _text(_nested(fields, "to_state")).lower()
+            found = self._table.get(f"{raw_type}:{state}", found)
         if found == "task_completed" and _text(_nested(fields, "result")).lower() in FAILED_RESULTS:
             return "task_failed"
         return found
@@ -94,7 +100,7 @@ def _text(value: object) -> str:
 def task_id(value: object) -> str | None:
     """Return *value* if it can be a task's id: RALF also writes `task_id:`, empty texts and placeholders."""
     text = value.strip() if isinstance(value, str) else ""
-    return text if text and _TASK_ID.match(text) and not is_placeholder(text) and ".." not in text else None
+    return text if text and _TASK_ID.match(text) and not is_placeholder(text) else None
 
 
 def is_placeholder(value: object) -> bool:
@@ -106,7 +112,12 @@ def is_placeholder(value: object) -> bool:
 
 def type_name(value: object) -> str | None:
     """Return *value* as the name of an event type, or None if it is none."""
-    if not isinstance(value, str) or is_placeholder(value):
+    return _type_name(value) if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=1024)
+def _type_name(value: str) -> str | None:
+    if is_placeholder(value):
         return None
     return _NOT_IN_TYPE.sub("_", value.strip())[:TYPE_CHARACTERS_MAX].strip("_") or None
 

@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
 from hashlib import blake2b
 from math import isfinite
 from typing import Final
@@ -24,6 +25,7 @@ _TIME = re.compile(
     r"(?:(?:[Tt]|[ \t]+)(\d\d?:\d\d(?::\d\d)?)(?:[.,](\d+))?[ \t]*([Zz]|[+-]\d\d?(?::?\d\d)?)?)?",
 )
 _DIGITS = re.compile(r"\d{10}(\d{3})?")
+_STARTS_NUMBER = frozenset("-0123456789")
 _DECIMAL = re.compile(r"-?\d+\.\d+")
 
 
@@ -38,7 +40,13 @@ def parse_time(value: object) -> datetime | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def _parse_text(text: str) -> datetime | None:
+    if text[4:5] == "-" and text[7:8] == "-" and text[10:11] in {"T", " "}:
+        try:
+            return datetime.fromisoformat(text)  # the usual spellings, ten times faster
+        except ValueError:
+            pass
     found = _TIME.fullmatch(text)
     if found is None:
         return None
@@ -174,17 +182,18 @@ def _canonical_container(value: object, depth: int) -> bytes:
 
 
 def _framed(key: str, value: object, depth: int) -> bytes:
-    name, text = key.encode("utf-8", "replace"), canonical(value, depth + 1)
+    name = key.encode("utf-8", "replace")
+    text = _canonical_text(value) if isinstance(value, str) else canonical(value, depth + 1)
     return b"%d:%s%d:%s" % (len(name), name, len(text), text)
 
 
 def _canonical_text(text: str) -> bytes:
-    if text[:1].isdigit() or text[:1] == "-":
-        if _DECIMAL.fullmatch(text):
-            return repr(float(text)).encode()
-        moment = _parse_text(text) if len(text) > len("2026-02-01") else None
+    if text[:1] in _STARTS_NUMBER:
+        moment = _parse_text(text) if len(text) > len("2026-02-01") and text[4] == "-" else None
         if moment is not None:
             return _canonical_time(moment)
+        if _DECIMAL.fullmatch(text):
+            return repr(float(text)).encode()
     return text.encode("utf-8", "replace")
 
 

@@ -9,12 +9,13 @@ import yaml
 
 from ralf_hub.workspace.scalars import pair
 
-CACHE_LINES_MAX: Final = 8192
+CACHE_FIELDS_MAX: Final = 8192
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVER = yaml.SafeLoader("")
 _WORDS = frozenset({"y", "n", "yes", "no", "true", "false", "on", "off", "null"})
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+_SIMPLE_FIELD = re.compile(rb"([A-Za-z_][A-Za-z0-9_]*): ([^\n]*)\n")
 _STRING_TAG = "tag:yaml.org,2002:str"
 _KEY_LINE = re.compile(
     r"(?P<lead>[ ]*(?:-[ \t]+)?)(?P<quote>[\"']?)(?P<key>[A-Za-z_][\w-]*)(?P=quote):(?:[ \t]+|$)"
@@ -23,7 +24,7 @@ _STRAY = re.compile(r"^[ \t]+-[ \t]+[\"']?timestamp[\"']?:[ \t]+\S", re.MULTILIN
 _CLOSING = {'"': re.compile(r'(?<!\\)(?:\\\\)*"\s*$'), "'": re.compile(r"'\s*$")}
 
 Fields = dict[str, object]
-_Line = tuple[str, object, bytes]
+_Field = tuple[str, object, bytes]
 
 
 class UnreadableError(Exception):
@@ -47,41 +48,36 @@ class Piece:
 
 
 class SimpleReader:
-    """Reads the records that `chunks.simple_record` lets through; lines seen before cost a lookup."""
+    """Reads the records that `chunks.simple_record` lets through; fields seen before cost a lookup."""
 
     def __init__(self) -> None:
-        self._lines: dict[bytes, _Line | None] = {}
+        self._fields: dict[tuple[bytes, bytes], _Field | None] = {}
 
     def fields(self, data: bytes) -> tuple[Fields, list[bytes]] | None:
         """Return the fields of *data* and their canonical forms, or None if it is not so simple."""
         fields: Fields = {}
         pairs = []
-        lines = self._lines
-        for text in data.replace(b"- ", b"  ", 1).split(b"\n"):
-            if text in lines:
-                line = lines[text]
+        known = self._fields
+        for text in _SIMPLE_FIELD.findall(data):
+            if text in known:
+                field = known[text]
             else:
-                line = _simple_line(text)
-                if len(lines) >= CACHE_LINES_MAX:
-                    lines.clear()
-                lines[text] = line
-            if line is None:
-                if text.strip():
-                    return None
-                continue
-            fields[line[0]] = line[1]
-            pairs.append(line[2])
+                field = _simple_field(*text)
+                if len(known) >= CACHE_FIELDS_MAX:
+                    known.clear()
+                known[text] = field
+            if field is None:
+                return None
+            fields[field[0]] = field[1]
+            pairs.append(field[2])
         return (fields, pairs) if len(pairs) == len(fields) else None
 
 
-def _simple_line(line: bytes) -> _Line | None:
-    name, _, text = line.strip().decode("ascii").partition(": ")
-    if not text or name.lower() in _WORDS:
+def _simple_field(key: bytes, text: bytes) -> _Field | None:
+    name, value_text = key.decode("ascii"), text.decode("ascii").strip()
+    if not value_text or name.lower() in _WORDS:
         return None
-    text = text.strip()
-    if not text:
-        return None
-    value: object = text[1:-1] if text[0] in "'\"" else plain_scalar(text)
+    value: object = value_text[1:-1] if value_text[0] in "'\"" else plain_scalar(value_text)
     return name, value, pair(name, value)
 
 

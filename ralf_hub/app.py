@@ -1,0 +1,216 @@
+"""Wires everything: settings in, a running aiohttp application out. The only room that knows all others."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import aiohttp_cors
+from aiohttp import web
+
+from ralf_hub.clock import Clock
+from ralf_hub.config import Loaded, Settings, instances, secret_values
+from ralf_hub.connectors.base import Connector, ConnectorEnv
+from ralf_hub.delivery.backoff import Backoff
+from ralf_hub.delivery.breaker import BreakerPolicy
+from ralf_hub.delivery.dispatcher import Dispatcher, DispatchPolicy
+from ralf_hub.delivery.routing import Router
+from ralf_hub.delivery.transport import Transport
+from ralf_hub.endpoint import Endpoint
+from ralf_hub.feed import Feed
+from ralf_hub.handlers.table import ENDPOINTS
+from ralf_hub.intake.ledger import Intake
+from ralf_hub.keyring import Keyring
+from ralf_hub.limits import RateLimiter
+from ralf_hub.meters import Meters
+from ralf_hub.middleware import door
+from ralf_hub.secrets import Redactor, sha256_hex
+from ralf_hub.services import SERVICES, Services
+from ralf_hub.store import events, keys
+from ralf_hub.store.checkpoint import Checkpointer
+from ralf_hub.store.database import Database
+from ralf_hub.upkeep import Upkeep
+
+log = logging.getLogger(__name__)
+
+
+def hub_url(settings: Settings) -> str:
+    """Return how people reach the hub."""
+    if settings.api.public_url is not None:
+        return str(settings.api.public_url).rstrip("/")
+    scheme = "http" if settings.api.tls is None else "https"
+    host = f"[{settings.api.host}]" if ":" in settings.api.host else settings.api.host
+    return f"{scheme}://{host}:{settings.api.port}"
+
+
+def build_connectors(settings: Settings, clock: Clock) -> dict[str, Connector]:
+    """Return the enabled connectors of *settings* by name."""
+    env = ConnectorEnv(clock=clock, hub_url=hub_url(settings), timeout_s=settings.delivery.timeout_s)
+    return instances(settings, env)
+
+
+def dispatch_policy(settings: Settings) -> DispatchPolicy:
+    """Return `[delivery]` as the dispatcher takes it."""
+    given = settings.delivery
+    return DispatchPolicy(
+        concurrency=given.concurrency,
+        timeout_s=given.timeout_s,
+        backoff=Backoff(given.backoff_first_s, given.backoff_max_s, given.max_attempts),
+        breaker=BreakerPolicy(given.breaker_failures, given.breaker_probe_first_s, given.breaker_probe_max_s),
+    )
+
+
+def settings_keys(settings: Settings) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Return the keys of the settings as the keyring takes them: name, SHA-256, scopes."""
+    return [
+        (
+            key.name or "",
+            key.key_sha256 or sha256_hex(key.key.get_secret_value() if key.key else ""),
+            key.scopes,
+        )
+        for key in settings.api.api_keys
+    ]
+
+
+async def apply(hub: Services, loaded: Loaded) -> None:
+    """Put *loaded* in force. Address, database and workspace stay those of the start."""
+    settings = loaded.settings
+    connectors = build_connectors(settings, hub.clock)
+    hub.redact.learn(secret_values(settings))
+    hub.keyring.load_settings(settings_keys(settings))
+    hub.limits.per_minute = settings.api.rate_limit.requests_per_minute
+    hub.auth_limits.per_minute = settings.api.rate_limit.failed_auth_per_minute
+    hub.transport.allow(
+        [str(item) for item in settings.security.allowed_networks], settings.delivery.timeout_s
+    )
+    hub.intake.router = Router(connectors)
+    hub.loaded = loaded
+    hub.settings_problem = None
+    await hub.dispatcher.configure(connectors, dispatch_policy(settings))
+
+
+@contextlib.asynccontextmanager
+async def running(loaded: Loaded, clock: Clock) -> AsyncIterator[Services]:
+    """Start one hub on its database and stop it again: what is on its way is finished and recorded."""
+    settings = loaded.settings
+    async with contextlib.AsyncExitStack() as stack:
+        db = await Database.open(settings.database.path)
+        stack.push_async_callback(db.close)
+        redact = Redactor(secret_values(settings))
+        transport = await stack.enter_async_context(Transport(timeout_s=settings.delivery.timeout_s))
+        meters = Meters(started_ms=clock.now())
+        intake = Intake(db, clock, Router({}), hub_url(settings))
+        dispatcher = Dispatcher(
+            db=db,
+            accept=intake.accept,
+            http=transport,
+            clock=clock,
+            random=random.random,
+            redact=redact,
+            policy=dispatch_policy(settings),
+            meter=meters.delivered,
+        )
+        hub = Services(
+            loaded=loaded,
+            clock=clock,
+            db=db,
+            intake=intake,
+            dispatcher=dispatcher,
+            transport=transport,
+            keyring=Keyring(),
+            meters=meters,
+            redact=redact,
+            feed=Feed((await db.read(events.bounds))[1]),
+            limits=RateLimiter(settings.api.rate_limit.requests_per_minute),
+            auth_limits=RateLimiter(settings.api.rate_limit.failed_auth_per_minute),
+        )
+        hub.keyring.load_stored(await db.read(keys.everyone))
+        await apply(hub, loaded)
+        intake.listeners.append(lambda appended, _: hub.feed.publish(appended))
+        intake.listeners.append(lambda _, connectors: hub.dispatcher.wake(connectors) if connectors else None)
+        async with _background(hub):
+            yield hub
+
+
+@contextlib.asynccontextmanager
+async def _background(hub: Services) -> AsyncIterator[None]:
+    """Run the dispatcher and the chores; end them in order."""
+    checkpointer = await Checkpointer.open(hub.db)
+    upkeep = Upkeep(hub, checkpointer)
+    tasks: dict[str, asyncio.Task[None]] = {
+        "dispatcher": asyncio.create_task(hub.dispatcher.run(), name="dispatcher")
+    }
+    for chore in upkeep.chores:
+        tasks[chore.name] = asyncio.create_task(upkeep.repeat(chore), name=chore.name)
+    hub.background.update({name: _alive(task) for name, task in tasks.items()})
+    try:
+        yield
+    finally:
+        hub.stopping = True
+        await hub.dispatcher.stop()
+        await asyncio.wait({tasks["dispatcher"]})
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        with contextlib.suppress(Exception):
+            await upkeep.write_usage()
+        await checkpointer.close()
+
+
+def _alive(task: asyncio.Task[None]) -> Callable[[], bool]:
+    return lambda: not task.done()
+
+
+def build_app(
+    loaded: Loaded, clock: Clock | None = None, *, endpoints: tuple[Endpoint, ...] = ENDPOINTS
+) -> web.Application:
+    """Return the application: every endpoint of the table behind the one door."""
+    settings = loaded.settings
+    app = web.Application(middlewares=[door], client_max_size=settings.api.body_bytes_max)
+
+    async def hub_context(app: web.Application) -> AsyncIterator[None]:
+        async with running(loaded, clock or Clock()) as hub:
+            app[SERVICES] = hub
+            yield
+
+    app.cleanup_ctx.append(hub_context)
+    resources = {path: app.router.add_resource(path) for path in dict.fromkeys(e.path for e in endpoints)}
+    routes = [add(resources[endpoint.path], endpoint) for endpoint in endpoints]
+    if settings.api.cors.enabled and settings.api.cors.origins:
+        _allow_origins(app, routes, [str(origin) for origin in settings.api.cors.origins])
+    return app
+
+
+def add(resource: web.Resource, endpoint: Endpoint) -> web.AbstractRoute:
+    """Add the route of *endpoint*; the door finds the row on the handler and does the rest."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response: web.StreamResponse = await endpoint.handler(request)  # type: ignore[arg-type, assignment]
+        return response
+
+    handle.endpoint = endpoint  # type: ignore[attr-defined]
+    if endpoint.method == "GET" and not endpoint.raw:
+        resource.add_route("HEAD", handle)
+    return resource.add_route(endpoint.method, handle)
+
+
+def _allow_origins(app: web.Application, routes: list[web.AbstractRoute], origins: list[str]) -> None:
+    options = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]
+        allow_credentials=False,
+        allow_headers=(
+            "Authorization",
+            "X-API-Key",
+            "Content-Type",
+            "Idempotency-Key",
+            "If-Match",
+            "X-Request-ID",
+        ),
+        expose_headers=("ETag", "Location", "X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy"),
+        allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
+        max_age=600,
+    )
+    defaults: Mapping[str, aiohttp_cors.ResourceOptions] = dict.fromkeys(origins, options)
+    cors = aiohttp_cors.setup(app, defaults=defaults)
+    for route in routes:
+        cors.add(route)

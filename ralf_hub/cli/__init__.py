@@ -1,0 +1,8 @@
+"""The command `ralf-hub`."""
+
+
+def main() -> None:
+    """Run the command line."""
+    from ralf_hub.cli.commands import app
+
+    app()

@@ -1,0 +1,225 @@
+"""`ralf-hub serve`: the hub as a process, its signals, its first key, settings that change while it runs."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import ssl
+import sys
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from ralf_hub import app as wiring
+from ralf_hub.clock import Clock
+from ralf_hub.config import Loaded, Settings, load
+from ralf_hub.errors import DatabaseRefusedError, SettingsError
+from ralf_hub.keyring import new_key
+from ralf_hub.model import Json
+from ralf_hub.services import SERVICES, Services
+from ralf_hub.store import keys
+from ralf_hub.store.schema import FileLock
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE_S: Final = 10.0
+LOOK_AT_SETTINGS_EVERY_S: Final = 1.0
+HEADER_BYTES_MAX: Final = 16 * 1024
+
+
+class ServeError(Exception):
+    """The hub cannot serve; the message says why and what to do."""
+
+
+def copy_sample(settings: Settings) -> None:
+    """Put the sample workspace where the settings want one and nothing is yet."""
+    target = settings.workspace.path
+    if target is None or not settings.workspace.sample or target.exists():
+        return
+    packaged = resources.files("ralf_hub") / "_data" / "examples" / "workspace"
+    source = packaged if packaged.is_dir() else Path(__file__).parents[2] / "examples" / "workspace"
+    if source.is_dir():
+        with resources.as_file(source) as folder:
+            shutil.copytree(folder, target)
+
+
+async def first_key(hub: Services) -> str | None:
+    """Make a key where nobody could get in otherwise, and return it to be shown once."""
+    if hub.settings.api.auth_type != "api_key" or not hub.keyring.is_empty:
+        return None
+    key, stored = new_key(hub.clock, "first start", ["*"])
+    await hub.db.write(lambda conn: keys.insert(conn, stored))
+    hub.keyring.load_stored(await hub.db.read(keys.everyone))
+    return key
+
+
+class SettingsWatch:
+    """Reads the settings again on SIGHUP or when their files change; a faulty file changes nothing and is reported."""
+
+    def __init__(self, hub: Services, env: Mapping[str, str], overrides: Mapping[str, Json]) -> None:
+        self._hub = hub
+        self._env = env
+        self._overrides = overrides
+        self._seen = self._stamps()
+        self._asked = asyncio.Event()
+
+    def ask(self) -> None:
+        """Read them again soon, changed or not."""
+        self._asked.set()
+
+    def _stamps(self) -> tuple[tuple[int, int, int], ...]:
+        stamps = []
+        for path in self._hub.loaded.files:
+            with contextlib.suppress(OSError):
+                found = path.stat()
+                stamps.append((found.st_mtime_ns, found.st_size, found.st_ino))
+        return tuple(stamps)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AT_SETTINGS_EVERY_S):
+                    await self._asked.wait()
+            stamps = await asyncio.to_thread(self._stamps)
+            if not self._asked.is_set() and stamps == self._seen:
+                continue
+            self._asked.clear()
+            self._seen = stamps
+            await self.reload()
+
+    async def reload(self) -> None:
+        """Read and apply the settings, or say why not."""
+        hub = self._hub
+        try:
+            loaded = await asyncio.to_thread(load, hub.loaded.source, self._env, self._overrides)
+        except SettingsError as error:
+            hub.settings_problem = hub.redact(f"the changed settings were not taken: {error}")
+            log.error("%s", hub.settings_problem)  # noqa: TRY400
+            return
+        if loaded.fingerprint == hub.loaded.fingerprint:
+            hub.settings_problem = None
+            return
+        await wiring.apply(hub, loaded)
+        log.info("settings %s are in force", loaded.fingerprint)
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext | None:
+    if settings.api.tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.api.tls.cert, settings.api.tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ServeError(f"the TLS certificate or key cannot be used: {error}") from None
+    return context
+
+
+async def serve(
+    loaded: Loaded, *, env: Mapping[str, str], overrides: Mapping[str, Json], say: Callable[[str], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT. ServeError or DatabaseRefusedError when that is not possible."""
+    settings = loaded.settings
+    url = wiring.hub_url(settings)
+    copy_sample(settings)
+    settings.database.path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(settings.database.path)
+    lock.acquire(address=url)
+    try:
+        await _serve(loaded, url, env=env, overrides=overrides, say=say)
+    finally:
+        lock.release()
+
+
+async def _serve(
+    loaded: Loaded,
+    url: str,
+    *,
+    env: Mapping[str, str],
+    overrides: Mapping[str, Json],
+    say: Callable[[str], None],
+) -> None:
+    settings = loaded.settings
+    app = wiring.build_app(loaded, Clock())
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=STOP_GRACE_S,
+        max_line_size=HEADER_BYTES_MAX,
+        max_field_size=HEADER_BYTES_MAX,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(
+            runner, settings.api.host, settings.api.port, ssl_context=_ssl_context(settings), backlog=1024
+        )
+        try:
+            await site.start()
+        except OSError as error:
+            raise ServeError(
+                f"cannot listen on {settings.api.host} port {settings.api.port}: {error.strerror}; "
+                "stop what uses it, or choose another with --port"
+            ) from None
+        hub = app[SERVICES]
+        key = await first_key(hub)
+        _greet(say, url, key)
+        await _until_stopped(SettingsWatch(hub, env, overrides))
+        say("ralf-hub is stopping: what is on its way is finished first")
+        hub.stopping = True
+        await site.stop()
+    finally:
+        await runner.cleanup()
+
+
+def _greet(say: Callable[[str], None], url: str, key: str | None) -> None:
+    if key is None:
+        say(f"ralf-hub is running: {url}/")
+    else:
+        say(f"ralf-hub is running: {url}/#key={key}  (API key of this first start, shown once: {key})")
+
+
+async def _until_stopped(watch: SettingsWatch) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, watch.ask)
+    watching = asyncio.create_task(watch.run(), name="settings")
+    await stop.wait()
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+
+
+def run(loaded: Loaded, overrides: Mapping[str, Json]) -> int:
+    """Serve in this process and return the exit code."""
+    logging.basicConfig(
+        level=loaded.settings.logging.level.upper(), format="%(asctime)s %(levelname)s %(message)s"
+    )
+
+    def say(line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(loaded, env=os.environ, overrides=overrides, say=say))
+    except (ServeError, DatabaseRefusedError) as error:
+        sys.stderr.write(f"ralf-hub: {error}\n")
+        return 1
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

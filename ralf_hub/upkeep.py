@@ -1,0 +1,148 @@
+"""What a running hub does by the clock: leases, outside changes, usage, checkpoints, bulk jobs, retention."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ralf_hub.clock import iso
+from ralf_hub.intake.ledger import Ledger
+from ralf_hub.intake.queue import expire_leases
+from ralf_hub.services import Services
+from ralf_hub.store import events, jobs, keys, outbox, retention, tasks, usage
+from ralf_hub.store.checkpoint import Checkpointer
+from ralf_hub.store.jobs import BulkJob
+from ralf_hub.store.rows import scalar
+
+log = logging.getLogger(__name__)
+
+DAY_MS: Final = 86_400_000
+REPLAY_CHUNK: Final = 200
+OUTSIDE_EVENTS_MAX: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something to do every so many seconds."""
+
+    name: str
+    every_s: float
+    do: Callable[[], Awaitable[None]]
+
+
+class Upkeep:
+    """The chores of one hub. A chore that fails is reported and tried again; it never ends the others."""
+
+    def __init__(self, hub: Services, checkpointer: Checkpointer) -> None:
+        self._hub = hub
+        self._checkpointer = checkpointer
+        self._version = -1
+        self.chores = (
+            Chore("outside changes", 0.4, self.notice_outside_changes),
+            Chore("leases", 1.0, self.end_leases),
+            Chore("bulk jobs", 0.5, self.advance_jobs),
+            Chore("checkpoints", 0.25, checkpointer.step),
+            Chore("usage", 5.0, self.write_usage),
+            Chore("retention", 600.0, self.prune),
+        )
+
+    async def repeat(self, chore: Chore) -> None:
+        """Do *chore* until cancelled."""
+        while True:
+            await asyncio.sleep(chore.every_s)
+            try:
+                await chore.do()
+            except Exception:
+                log.exception("chore %s failed; it is tried again", chore.name)
+
+    async def notice_outside_changes(self) -> None:
+        """See what someone else wrote: a command, or a person with sqlite3."""
+        hub = self._hub
+        version: int = await hub.db.run_alone(lambda conn: scalar(conn, "PRAGMA data_version"))
+        if version == self._version:
+            return
+        first, self._version = self._version == -1, version
+        if first:
+            return
+        after = hub.feed.last_seq
+        appended = await hub.db.read(lambda conn: events.after(conn, after, limit=OUTSIDE_EVENTS_MAX))
+        hub.feed.publish(appended)
+        hub.keyring.load_stored(await hub.db.read(keys.everyone))
+        await hub.dispatcher.refresh()
+
+    async def end_leases(self) -> None:
+        """Return tasks whose lease has ended to the queue."""
+        hub = self._hub
+        now = hub.clock.iso()
+        if await hub.db.read(lambda conn: tasks.with_lapsed_lease(conn, now=now, limit=1)):
+            await hub.intake.accept(expire_leases)
+
+    async def write_usage(self) -> None:
+        """Write what was counted since the last time."""
+        hub = self._hub
+        counted, used = hub.meters.take_usage(), hub.keyring.take_used()
+        if not counted and not used:
+            return
+
+        def write(conn: sqlite3.Connection) -> None:
+            usage.add(conn, counted)
+            keys.touch(conn, used)
+
+        try:
+            await hub.db.write(write)
+        except Exception:
+            hub.meters.give_back(counted)
+            raise
+
+    async def advance_jobs(self) -> None:
+        """Do the next step of every bulk job; each step is one commit, so a restart goes on from there."""
+        hub = self._hub
+        for job in await hub.db.read(jobs.running):
+            if job.kind == "replay":
+                await hub.intake.accept(lambda ledger, job=job: replay_step(ledger, job))  # type: ignore[misc]
+
+    async def prune(self) -> None:
+        """Forget what is older than the settings say."""
+        hub = self._hub
+        for table, step in retention.steps(cutoffs(hub)).items():
+            deleted = 0
+            while n := await hub.db.write(step):
+                deleted += n
+                await asyncio.sleep(0)
+            if deleted:
+                log.info("retention: %d rows of %s forgotten", deleted, table)
+        await hub.db.run_alone(retention.vacuum_some)
+
+
+def replay_step(ledger: Ledger, job: BulkJob) -> None:
+    """Replay the next deliveries of *job* and note how far it has come."""
+    parameters = job.parameters
+    count, last_id = outbox.replay_some(
+        ledger.conn,
+        state=parameters["state"],
+        connector=parameters["connector"],
+        since=parameters["since"],
+        until=parameters["until"],
+        after_id=job.last_id,
+        up_to_id=parameters["up_to_id"],
+        limit=REPLAY_CHUNK,
+        now=ledger.now,
+    )
+    finished = count < REPLAY_CHUNK
+    jobs.advance(ledger.conn, job, done=job.done + count, last_id=last_id, finished=finished, now=ledger.now)
+    names = ledger.conn.execute("SELECT DISTINCT connector FROM outbox_counts").fetchall()
+    ledger.connectors.update(row[0] for row in names)
+
+
+def cutoffs(hub: Services) -> retention.Cutoffs:
+    """Return what is old now, by `[retention]`."""
+    kept, now = hub.settings.retention, hub.clock.now()
+    return retention.Cutoffs(
+        events=iso(now - kept.events_days * DAY_MS),
+        deliveries=iso(now - kept.deliveries_days * DAY_MS),
+        receipts=iso(now - kept.webhook_receipts_days * DAY_MS),
+        usage_day=iso(now - kept.api_usage_days * DAY_MS)[:10],
+        idempotency=iso(now - DAY_MS),
+    )
