@@ -134,7 +134,8 @@ _FIELD_NAMES: Final[Mapping[str, str]] = {
 def word(event: Event, task: Task | None = None, feature: Feature | None = None, hub_url: str = "") -> Notice:
     """Return *event* in words. *hub_url* is where the dashboard is, without it there are no links."""
     words = _WORDINGS.get(event.type, _generic_words)(_About(event, task, feature))
-    lines = cut(clean(words.said).strip(), TEXT_LENGTH_MAX).split("\n") if words.said.strip() else []
+    said = cut(clean(words.said).strip(), TEXT_LENGTH_MAX)
+    lines = said.split("\n") if said else []
     return Notice(
         event_type=event.type,
         event_id=event.id,

@@ -26,7 +26,7 @@ SIGNS: Final[dict[Severity, str]] = {
     "error": "\N{CROSS MARK}",
 }
 
-_TORN = re.compile(r"(?:&[a-z]{0,4}|<[^<>]{0,600})(?=\u2026?$)")
+_TORN = re.compile(r"(?:&[a-z]{0,4}|<[^<>]*)$")
 
 
 def escape(text: str) -> str:
@@ -61,7 +61,7 @@ def cut_mrkdwn(text: str, limit: int) -> str:
     """Return text that holds entities and links in at most *limit* code points, none of them torn."""
     if len(text) <= limit:
         return text
-    return _TORN.sub("", cut(text, limit))
+    return _TORN.sub("", cut(text, limit - 1, mark="")).rstrip() + "\u2026"
 
 
 def _small_print(worded: Worded) -> list[str]:
