@@ -209,7 +209,11 @@ def _words(detail: ErrorDetails) -> str:
     words = _WORDS.get(detail["type"])
     if words is None:
         return f"is not valid: {detail['msg']}"
-    return words.format(**context)
+    return words.format(**{key: _number(value) for key, value in context.items()})
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _joined(messages: Sequence[str]) -> str:

@@ -114,8 +114,10 @@ def _origin(value: str) -> str:
 
 
 def _network(value: Any) -> Any:
-    if not isinstance(value, str):
+    if isinstance(value, (ipaddress.IPv4Network, ipaddress.IPv6Network)):
         return value
+    if not isinstance(value, str):
+        raise ValueError("must be text such as 10.0.0.0/8")  # noqa: TRY004 - pydantic collects ValueErrors
     try:
         return ipaddress.ip_network(value)
     except ValueError:
