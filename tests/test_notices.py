@@ -155,6 +155,11 @@ def test_a_result_that_is_data_is_told_by_its_summary_or_as_json() -> None:
     assert word(event("task_completed", {"result": {"n": [1, 2]}})).text == '{"n":[1,2]}'
 
 
+def test_a_result_that_json_cannot_say_is_left_out() -> None:
+    assert word(event("task_completed", {"result": {"n": 2**70}})).lines == ()
+    assert word(event("task_completed", {"result": "\x1b[0m \x00"})).lines == ()
+
+
 def test_texts_from_outside_are_cleaned_and_bounded() -> None:
     hostile = "\x1b[2J\u202e" + "x" * 5000 + "\x00"
     task = replace(TASK, title="a\nb" + hostile)

@@ -46,6 +46,7 @@ def test_cut_leaves_short_text_alone() -> None:
         ("ae\u0301e\u0301xyz", 5, "ae\u0301\u2026"),
         ("wave \U0001f44b\U0001f3fd there", 7, "wave\u2026"),
         ("ok \u2714\ufe0f done", 5, "ok\u2026"),
+        ("ab\ud83d\ude00cd", 4, "ab\u2026"),
     ],
 )
 def test_cut_never_tears_what_is_seen_as_one(text: str, limit: int, kept: str) -> None:

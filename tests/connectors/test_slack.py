@@ -332,6 +332,21 @@ async def test_the_channels_id_is_looked_for_on_every_page(slack: Slack, http: H
     assert len(slack.messages) == 1
 
 
+async def test_it_does_not_look_for_ever(slack: Slack, http: Http) -> None:
+    sender = Sender(by_bot(slack, channel=CHANNEL, thread=False), http)
+    row = await lost_answer(sender, slack, fact())
+    slack.workspace.page_size = 1
+    for number in range(6):
+        other = replace(fact().event, id=f"evt_{number}")
+        await sender.send(planned(sender.made, replace(fact(), event=other)))
+    assert isinstance(await sender.send(row, again=True), Delivered)
+    assert len(slack.calls("conversations.history")) == 5
+    slack.workspace.channels = {f"C000000{n:02}": f"other-{n}" for n in range(9)} | slack.workspace.channels
+    unknown = Sender(by_bot(slack), http)
+    assert isinstance(await unknown.send(row, again=True), Delivered)
+    assert len(slack.calls("conversations.list")) == 5
+
+
 @pytest.mark.parametrize(
     ("fault", "name"),
     [
