@@ -1,0 +1,69 @@
+# `make run` needs Python 3.11 or newer and make, nothing else. Everything it installs lies in .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Measured on two cores: two test processes take half the time of one.
+WORKERS ?= 2
+# Branch coverage of ralf_hub/ in per cent: below it `make test` fails.
+COVERAGE_MIN ?= 60
+ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP := $(BIN)/python -m pip --quiet
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test check format lint types bench docs lock clean
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || cat $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## install and start the hub; options for `serve` in ARGS: make run ARGS="--port 9000"
+	@exec $(BIN)/python -m ralf_hub serve --config ralf-hub.toml $(ARGS)
+
+test: lint types ## everything that must pass: format, lint, types, all tests
+	$(PYTEST) --cov --cov-report=term --cov-fail-under=$(COVERAGE_MIN) $(ARGS)
+
+check: lint types ## the same without the journeys, which start real processes
+	$(PYTEST) -m "not journey" $(ARGS)
+
+format: $(VENV)/.dev ## put the code into its form and mend what can be mended without thought
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(VENV)/.dev ## form and rules (ruff)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev ## types (mypy --strict)
+	$(BIN)/python -m mypy
+
+bench: $(VENV)/.dev ## the benchmarks, with their numbers
+	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/.dev ## the pages that are made from the code
+	$(BIN)/python -m ralf_hub.config.reference > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+
+lock: $(BIN)/python ## refresh constraints.txt: the newest versions the ranges allow
+	./.ci/lock $(BIN)/python > constraints.txt.new && mv constraints.txt.new constraints.txt
+
+clean: ## remove .venv and what the tools left behind; var/, the hub's data, stays
+	rm -rf $(VENV) build dist site htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# Each stamp says: what it names was installed after its prerequisites last changed.
+$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing ralf-hub into $(VENV): this takes some seconds, once."
+	@$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+# Groups of dependencies need a pip newer than the one that Python 3.11 brings.
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing ralf-hub and its tools into $(VENV): this takes a minute, once."
+	@$(PIP) install --constraint constraints.txt pip
+	@$(PIP) install --constraint constraints.txt --editable . --group dev
+	@touch $@ $(VENV)/.run
+
+$(BIN)/python:
+	@./.ci/venv $(VENV) $(PYTHON)
