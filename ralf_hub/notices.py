@@ -158,6 +158,7 @@ def _bounded(fields: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     cleaned = (
         (cut(one_line(name), FIELD_NAME_LENGTH_MAX), cut(one_line(value), FIELD_VALUE_LENGTH_MAX))
         for name, value in fields
+        if value
     )
     return tuple(islice((field for field in cleaned if all(field)), FIELDS_MAX))
 

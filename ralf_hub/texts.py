@@ -17,12 +17,16 @@ _BLANKS = re.compile(r"\s+")
 
 def clean(text: str) -> str:
     """Return *text* without anything that acts on a screen instead of being read; lines are kept."""
+    if text.isprintable():  # true of most texts, and then there is nothing to find
+        return text
     text = _LINE_BREAK.sub("\n", _ANSI.sub("", text))
     return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", _CONTROL.sub("", text))
 
 
 def one_line(text: str) -> str:
     """Return *text* cleaned and on one line."""
+    if text.isprintable() and "  " not in text:
+        return text.strip()
     return _BLANKS.sub(" ", clean(text)).strip()
 
 
