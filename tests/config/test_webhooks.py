@@ -6,6 +6,7 @@ from pydantic import SecretStr
 
 from ralf_hub.config import instances
 from ralf_hub.config.types import service_of
+from ralf_hub.connectors import registry
 from ralf_hub.connectors.base import ConnectorEnv
 from ralf_hub.connectors.slack import SlackConnector
 from ralf_hub.connectors.webhook import WebhookConnector
@@ -134,6 +135,13 @@ def test_a_line_end_after_the_url_does_no_harm(tmp_path: Path) -> None:
 )
 def test_what_is_refused_outgoing(tmp_path: Path, text: str, key: str, words: str) -> None:
     assert words in problems(tmp_path, text)[key].message
+
+
+def test_a_url_whose_connector_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "BUILT_IN", {"console": registry.BUILT_IN["console"]})
+    registry.connector_class.cache_clear()
+    found = problems(tmp_path, outgoing(f'event = "*"\nurl = "{SLACK_URL}"'))
+    assert found["webhooks.outgoing[0].url"].message == "there is no connector of that type"
 
 
 def test_names_do_not_collide(tmp_path: Path) -> None:
