@@ -31,6 +31,7 @@ from ralf_hub.store import events, keys
 from ralf_hub.store.checkpoint import Checkpointer
 from ralf_hub.store.database import Database
 from ralf_hub.upkeep import Upkeep
+from ralf_hub.watcher.follower import Follower
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ async def apply(hub: Services, loaded: Loaded) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(loaded: Loaded, clock: Clock) -> AsyncIterator[Services]:
+async def running(loaded: Loaded, clock: Clock, *, deliver_history: bool = False) -> AsyncIterator[Services]:
     """Start one hub on its database and stop it again: what is on its way is finished and recorded."""
     settings = loaded.settings
     async with contextlib.AsyncExitStack() as stack:
@@ -129,6 +130,15 @@ async def running(loaded: Loaded, clock: Clock) -> AsyncIterator[Services]:
         await apply(hub, loaded)
         intake.listeners.append(lambda appended, _: hub.feed.publish(appended))
         intake.listeners.append(lambda _, connectors: hub.dispatcher.wake(connectors) if connectors else None)
+        if settings.workspace.path is not None:
+            hub.workspace = Follower(
+                settings=settings.workspace,
+                path=settings.workspace.path,
+                db=db,
+                intake=intake,
+                clock=clock,
+                deliver_history=deliver_history,
+            )
         async with _background(hub):
             yield hub
 
@@ -141,6 +151,8 @@ async def _background(hub: Services) -> AsyncIterator[None]:
     tasks: dict[str, asyncio.Task[None]] = {
         "dispatcher": asyncio.create_task(hub.dispatcher.run(), name="dispatcher")
     }
+    if hub.workspace is not None:
+        tasks["workspace"] = asyncio.create_task(hub.workspace.run(), name="workspace")
     for chore in upkeep.chores:
         tasks[chore.name] = asyncio.create_task(upkeep.repeat(chore), name=chore.name)
     hub.background.update({name: _alive(task) for name, task in tasks.items()})
@@ -148,6 +160,9 @@ async def _background(hub: Services) -> AsyncIterator[None]:
         yield
     finally:
         hub.stopping = True
+        if "workspace" in tasks:
+            tasks["workspace"].cancel()
+            await asyncio.wait({tasks["workspace"]})
         await hub.dispatcher.stop()
         await asyncio.wait({tasks["dispatcher"]})
         for task in tasks.values():
@@ -163,14 +178,18 @@ def _alive(task: asyncio.Task[None]) -> Callable[[], bool]:
 
 
 def build_app(
-    loaded: Loaded, clock: Clock | None = None, *, endpoints: tuple[Endpoint, ...] = ENDPOINTS
+    loaded: Loaded,
+    clock: Clock | None = None,
+    *,
+    deliver_history: bool = False,
+    endpoints: tuple[Endpoint, ...] = ENDPOINTS,
 ) -> web.Application:
     """Return the application: every endpoint of the table behind the one door."""
     settings = loaded.settings
     app = web.Application(middlewares=[door], client_max_size=settings.api.body_bytes_max)
 
     async def hub_context(app: web.Application) -> AsyncIterator[None]:
-        async with running(loaded, clock or Clock()) as hub:
+        async with running(loaded, clock or Clock(), deliver_history=deliver_history) as hub:
             app[SERVICES] = hub
             yield
 

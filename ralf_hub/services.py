@@ -27,6 +27,9 @@ class WorkspaceFollower(Protocol):
     def status(self) -> dict[str, Json]:
         """Return path, layout, last scan and whether one is running."""
 
+    async def run(self) -> None:
+        """Follow the workspace until cancelled."""
+
 
 @dataclass(slots=True)
 class Services:

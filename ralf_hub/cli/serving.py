@@ -202,6 +202,8 @@ def run(loaded: Loaded, overrides: Mapping[str, Json]) -> int:
         level=loaded.settings.logging.level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
 
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+
     def say(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

@@ -77,6 +77,8 @@ def judge_status(response: HttpResponse, now_ms: int, *, creates: bool = False) 
                 case 2:
                     outcome = Delivered(status, seen)
                 case 3:
+                    # A failure by Standard Webhooks. Tried again: a sign-in page before a service that is down
+                    # looks the same, and the address can be corrected while the delivery waits.
                     outcome = Retry(_redirected(response), status, seen, wait)
                 case 5:
                     failed = f"the service failed ({status})"

@@ -21,7 +21,7 @@ def ensure(ledger: Ledger, feature_id: str, *, source: str) -> None:
         )
 
 
-def deliver_if_done(ledger: Ledger, feature_id: str, *, source: str) -> None:
+def deliver_if_done(ledger: Ledger, feature_id: str, *, source: str, notify: bool = True) -> None:
     """Deliver the feature when none of its tasks is open or failed any more."""
     feature = features.get(ledger.conn, feature_id)
     if feature is None or feature.delivered_at is not None or feature.tasks_completed == 0:
@@ -32,7 +32,7 @@ def deliver_if_done(ledger: Ledger, feature_id: str, *, source: str) -> None:
         (feature_id,),
     )
     if unfinished == 0:
-        deliver(ledger, feature, source=source)
+        deliver(ledger, feature, source=source, notify=notify)
 
 
 def deliver(ledger: Ledger, feature: Feature, *, source: str, notify: bool = True) -> None:

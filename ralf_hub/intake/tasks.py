@@ -113,8 +113,7 @@ def change(
     _check_transition(was, status)
     if "depends_on" in wanted:
         _check_dependencies(ledger, task_id, wanted["depends_on"])
-    task = _applied(was, wanted, ledger.now)
-    tasks.update(ledger.conn, task, was=was)
+    task = settle(ledger, was, wanted)
     if task.feature_id is not None and task.feature_id != was.feature_id:
         ensure(ledger, task.feature_id, source=source)
     ledger.record(
@@ -126,6 +125,13 @@ def change(
     )
     if task.feature_id is not None and task.status == COMPLETED != was.status:
         deliver_if_done(ledger, task.feature_id, source=source)
+    return task
+
+
+def settle(ledger: Ledger, was: Task, wanted: Mapping[str, Any]) -> Task:
+    """Write what was wanted and what follows from it; the event is the caller's, and so is asking what is allowed."""
+    task = _applied(was, wanted, ledger.now)
+    tasks.update(ledger.conn, task, was=was)
     return task
 
 

@@ -40,6 +40,11 @@ class HubConnection(aiosqlite.Connection):
         # aiosqlite has no public call for this; tests/store/test_database.py notices a change.
         return cast("T", await self._execute(fn, self._conn))  # type: ignore[no-untyped-call]
 
+    async def close(self) -> None:
+        """Finish what waits, close, and see the thread end."""
+        await super().close()
+        self._thread.join()  # it has answered its last call and only has to return
+
 
 async def open_connection(path: Path, *, writer: bool) -> HubConnection:
     """Open *path* on a thread of its own."""

@@ -65,7 +65,8 @@ _STRONG = re.compile(rb"-[ \t]+[\"']?" + _KEYS + rb"[\"']?:(?:\s|$)")
 _STRONG_TIME = re.compile(rb"-[ \t]+[\"']?timestamp[\"']?:\s+\S")
 _TOP_KEY = re.compile(rb"([\"']?)([A-Za-z_][\w .-]*)\1\s*:(?:\s+(.*))?$", re.DOTALL)
 _DOCUMENT = re.compile(rb"(?:---|\.\.\.)(?:\s|$)")
-_QUOTED_VALUE = re.compile(rb"\s*(?:-[ \t]+)?[\"']?[A-Za-z_][\w-]*[\"']?:[ \t]+([\"'])")
+_QUOTED_VALUE = re.compile(rb"([ ]*(?:-[ \t]+)?)[\"']?[A-Za-z_][\w-]*[\"']?:[ \t]+([\"'])")
+_DASHES = re.compile(rb"[ ]*(?:-[ \t]+)?")
 _CLOSED = {
     b'"': re.compile(rb'"(?:[^"\\]|\\.)*"\s*(?:#.*)?'),
     b"'": re.compile(rb"'(?:[^']|'')*'\s*(?:#.*)?"),
@@ -143,6 +144,7 @@ class Scanner:
         self._held_kind = RECORD
         self._held_size = 0
         self._quote = b""
+        self._column = 0
         self._opener = False
         self._foreign = False
         self._nested = -1
@@ -266,7 +268,8 @@ class Scanner:
     def _begin(self, kind: str, line: bytes) -> None:
         self._held, self._held_kind, self._held_place = [line], kind, self._place
         self._held_size = len(line)
-        self._quote = _open_quote(b"", line)
+        self._column = _indent_of_fields(line)
+        self._quote = _open_quote(b"", line, self._column)
 
     def _hold_more(self, line: bytes) -> None:
         if not self._held:
@@ -274,7 +277,7 @@ class Scanner:
         self._held_size += len(line)
         if self._held_size <= self._limit():
             self._held.append(line)
-            self._quote = _open_quote(self._quote, line)
+            self._quote = _open_quote(self._quote, line, self._column)
         else:
             self._quote = b""
 
@@ -288,14 +291,25 @@ class Scanner:
             self._held, self._quote = [], b""
 
 
-def _open_quote(quote: bytes, line: bytes) -> bytes:
-    """Return the quote that is open after *line*, given the one open before; empty for none."""
+def _indent_of_fields(line: bytes) -> int:
+    """Return the column of the fields of the record that *line* begins; -1 for one in brackets."""
+    found = _DASHES.match(line)
+    at = found.end() if found else 0
+    return -1 if line[at : at + 1] in {b"{", b"["} else at
+
+
+def _open_quote(quote: bytes, line: bytes, column: int) -> bytes:
+    """Return the quote that is open after *line*, given the one open before; empty for none.
+
+    Only a field of the record itself, at *column*, is asked: what stands deeper is indented as long
+    as it is YAML, so nothing in it looks like the beginning of a record.
+    """
     if quote:
         return b"" if _closes(quote, line.rstrip()) else quote
     found = _QUOTED_VALUE.match(line)
-    if found is None:
+    if found is None or found.end(1) != column:
         return b""
-    quote, value = found.group(1), line[found.start(1) :].rstrip()
+    quote, value = found.group(2), line[found.start(2) :].rstrip()
     if _CLOSED[quote].fullmatch(value) or (len(value) > 1 and _closes(quote, value)):
         return b""
     return quote

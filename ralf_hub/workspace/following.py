@@ -217,7 +217,7 @@ def _read(
 ) -> Iterator[Batch]:
     with stream:
         hashed = _Hashed(stream, start.blocks[:-DIGEST_BYTES], rest)
-        batching = _Batching(start, hashed, status)
+        batching = _Batching(start, hashed, status, reading.limits.problems_max)
         waiting: Part | None = None
         for part in iter_events(hashed, reading, start.place):
             if waiting is not None:
@@ -233,7 +233,10 @@ def _read(
 class _Batching:
     """Gathers parts into batches and knows the state after each."""
 
-    def __init__(self, start: FileState, hashed: _Hashed, status: os.stat_result) -> None:
+    def __init__(self, start: FileState, hashed: _Hashed, status: os.stat_result, problems_max: int) -> None:
+        self._problems_left = problems_max
+        self._unsaid: list[Problem] = []
+        self._unsaid_count = 0
         self._state = start
         self._hashed = hashed
         self._status = status
@@ -259,10 +262,26 @@ class _Batching:
                 self._counted[record.fingerprint] -= 1
             else:
                 self._records.append(record)
-        self._problems.extend(part.problems)
+        for problem in part.problems:
+            self._report(problem)
         self._bytes += part.length
         self._move(part.resume)
         self._recent.append((part.place.offset, tuple(record.fingerprint for record in part.records)))
+
+    def _report(self, problem: Problem) -> None:
+        """Keep *problem*, or count it where there are too many already."""
+        if self._problems_left > 0:
+            self._problems.append(problem)
+            self._problems_left -= 1
+        else:
+            self._unsaid_count += 1
+            self._unsaid = self._unsaid or [problem]
+
+    def _say_rest(self) -> None:
+        for first in self._unsaid:
+            self._problems.append(
+                Problem(first.file, first.line, f"{self._unsaid_count} more problems from here on")
+            )
 
     def _move(self, resume: Place) -> None:
         self._resume, self._moved = resume, True
@@ -272,6 +291,8 @@ class _Batching:
     def batch(self, *, held: Part | None = None, final: bool = False) -> Batch:
         """Return what was gathered, and begin the next."""
         identity = _identity(self._status) if final and held is None else (-1, -1, -1)
+        if final:
+            self._say_rest()
         gone: tuple[str, ...] = ()
         if self._moved or held is None:
             if held is not None:

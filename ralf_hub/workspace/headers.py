@@ -8,6 +8,7 @@ from typing import Final
 from ralf_hub.workspace.values import UnreadableError, load_yaml, mapping
 
 SECTION_CHARACTERS_MAX: Final = 8000
+HEADING_CHARACTERS_MAX: Final = 500
 
 _HEADING = re.compile(r"#[ \t]+(.*)")
 _SECTION = re.compile(r"#{2,6}[ \t]+(.*)")
@@ -67,7 +68,7 @@ def read_head(text: str) -> Head:
             fenced = not fenced
         found = None if fenced else _HEADING.match(line)
         if found and not heading:
-            heading = found[1].strip()
+            heading = found[1].strip()[:HEADING_CHARACTERS_MAX]
             continue
         found = None if fenced else _SECTION.match(line)
         if found:

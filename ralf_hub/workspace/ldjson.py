@@ -3,8 +3,6 @@
 import json
 from collections.abc import Generator, Iterator
 
-import orjson
-
 from ralf_hub.model import Json
 from ralf_hub.workspace.chunks import GARBAGE, JSON, TOO_LONG, Chunk, Lines, Place, Readable
 from ralf_hub.workspace.values import UnreadableError
@@ -13,13 +11,12 @@ _DECODER = json.JSONDecoder()
 
 
 def decode(text: str) -> Json:
-    """Return the JSON value *text*; UnreadableError when it is none."""
+    """Return the JSON value *text*; UnreadableError when it is none.
+
+    The standard library's reader: it keeps integers of any length, which faster ones make floats of.
+    """
     try:
-        return orjson.loads(text)
-    except ValueError:
-        pass
-    try:
-        return json.loads(text)  # also takes NaN and integers of any length, which writers let through
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"not JSON: {getattr(error, 'msg', 'nested too deeply')}") from None
 
@@ -117,7 +114,7 @@ class JsonScanner:
 
 def _is_json(text: bytes) -> bool:
     try:
-        orjson.loads(text)
-    except ValueError:
+        json.loads(text)
+    except (ValueError, RecursionError):
         return False
     return True

@@ -10,7 +10,7 @@ from typing import Final
 from ralf_hub.workspace import words
 from ralf_hub.workspace.records import Problem, QueueItem
 from ralf_hub.workspace.scalars import clean_text, json_safe, time_iso
-from ralf_hub.workspace.values import Fields, UnreadableError, load_yaml, record_pieces
+from ralf_hub.workspace.values import Fields, UnreadableError, load_yaml, record_pieces, syntax_errors
 
 SECTIONS: Final = ("tasks", "queue", "completed")
 """The top-level lists whose items are tasks."""
@@ -45,14 +45,21 @@ class _Entry:
 
 
 def read_queue(text: str, file: str, zone: tzinfo = UTC) -> Queue:
-    """Return the items of queue.yaml *text*, in file order; what cannot be read is in `problems`."""
+    """Return the items of queue.yaml *text*, in file order; what cannot be read is in `problems`.
+
+    Items are parsed one by one, so that a bad one costs only itself, and so that no single call into
+    the parser is long: it holds Python's lock.
+    """
     problems: list[Problem] = []
-    chunks = list(_chunks(text))
-    try:
-        entries = list(_entries(load_yaml(text), chunks, file, problems))
-    except UnreadableError as error:
-        problems.append(Problem(file, error.line + 1, f"not YAML ({error}); read item by item"))
-        entries = list(_entries_by_chunk(chunks, file, problems))
+    chunks = [chunk for chunk in _chunks(text) if chunk[0] in {"", *SECTIONS}]
+    if chunks:
+        entries = list(_block_entries(chunks, file, problems))
+        if not problems:
+            problems += [
+                Problem(file, error.line + 1, f"not YAML ({error})") for error in syntax_errors(text)
+            ]
+    else:
+        entries = list(_other_entries(text, file, problems))
     key = "task_id" if any("task_id" in entry.fields for entry in entries) else "id"
     items: dict[str, QueueItem] = {}
     for entry in entries:
@@ -75,30 +82,38 @@ def _schema(entries: Sequence[_Entry]) -> str:
     )
 
 
-def _entries(
-    loaded: object, chunks: list[tuple[str, int, str]], file: str, problems: list[Problem]
+def _block_entries(
+    chunks: list[tuple[str, int, str]], file: str, problems: list[Problem]
 ) -> Iterator[_Entry]:
-    """Yield the items of a file that is YAML."""
-    if loaded is None:
+    """Yield the items of block lists, the way RALF writes them."""
+    for section, line, text in chunks:
+        try:
+            for piece in record_pieces(text):
+                problems.extend(Problem(file, line + offset, why) for offset, why in piece.damage)
+                yield _Entry(section or "list", line + piece.line, piece.fields)
+        except UnreadableError as error:
+            problems.append(Problem(file, line + error.line, f"not an item ({error}); left out"))
+
+
+def _other_entries(text: str, file: str, problems: list[Problem]) -> Iterator[_Entry]:
+    """Yield the items of a file without block lists: empty, the engine's, or lists in brackets."""
+    try:
+        loaded = load_yaml(text)
+    except UnreadableError as error:
+        problems.append(Problem(file, error.line + 1, f"not YAML ({error}); nothing read"))
         return
-    if isinstance(loaded, list):
-        lists = [("list", loaded)]
-    elif isinstance(loaded, dict):
-        lists = [(name, loaded[name]) for name in SECTIONS if isinstance(loaded.get(name), list)]
-        if not lists and isinstance(loaded.get("next_task"), (str, dict)):
-            yield _engine_entry(loaded)
-    else:
+    if isinstance(loaded, dict) and isinstance(loaded.get("next_task"), (str, dict)):
+        yield _engine_entry(loaded)
+        return
+    if not isinstance(loaded, (dict, list)) and loaded is not None:
         problems.append(Problem(file, 1, "neither a mapping nor a list"))
-        return
-    for section, items in lists:
-        wanted = "" if section == "list" else section
-        lines = [line for name, line, _ in chunks if name == wanted]
-        for position, item in enumerate(items):
-            line = lines[position] if len(lines) == len(items) else 1
+    lists = {"list": loaded} if isinstance(loaded, list) else loaded if isinstance(loaded, dict) else {}
+    for section in ("list", *SECTIONS):
+        for item in lists.get(section) or ():
             if isinstance(item, dict):
-                yield _Entry(section, line, {str(key): value for key, value in item.items()})
+                yield _Entry(section, 1, {str(key): value for key, value in item.items()})
             else:
-                problems.append(Problem(file, line, "an item that is no mapping; left out"))
+                problems.append(Problem(file, 1, "an item that is no mapping; left out"))
 
 
 def _engine_entry(loaded: dict[object, object]) -> _Entry:
@@ -130,21 +145,6 @@ def _chunks(text: str) -> Iterator[tuple[str, int, str]]:
             held.append(line)
     if held:
         yield section, start, "\n".join(held)
-
-
-def _entries_by_chunk(
-    chunks: list[tuple[str, int, str]], file: str, problems: list[Problem]
-) -> Iterator[_Entry]:
-    """Yield the items of a file that as a whole is no YAML."""
-    for section, line, text in chunks:
-        if section not in {"", *SECTIONS}:
-            continue
-        try:
-            for piece in record_pieces(text):
-                problems.extend(Problem(file, line + offset, why) for offset, why in piece.damage)
-                yield _Entry(section or "list", line + piece.line, piece.fields)
-        except UnreadableError as error:
-            problems.append(Problem(file, line + error.line, f"not an item ({error}); left out"))
 
 
 def _item(entry: _Entry, zone: tzinfo, file: str, problems: list[Problem]) -> QueueItem | None:

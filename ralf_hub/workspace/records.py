@@ -1,6 +1,6 @@
 """What the readers of RALF's files give out: frozen values, and the limits they read within."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,7 +23,7 @@ class Limits:
     task_bytes_max: int = MIB
     task_files_max: int = 200_000
     depth_max: int = 12
-    problems_max: int = 200
+    problems_max: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,17 @@ class Problem:
     file: str
     line: int | None
     message: str
+
+
+def capped(problems: Sequence[Problem], problems_max: int) -> tuple[Problem, ...]:
+    """Return the first *problems_max* of *problems*, and in place of the rest one that counts them."""
+    if len(problems) <= problems_max:
+        return tuple(problems)
+    rest = problems[problems_max:]
+    more = Problem(
+        rest[0].file, rest[0].line, f"{len(rest)} more problems from here on (problems_max is {problems_max})"
+    )
+    return (*problems[:problems_max], more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from ralf_hub.workspace.following import FileState, Following, follow
 from ralf_hub.workspace.layout import STATUS_BY_FOLDER, Layout, find_layout
 from ralf_hub.workspace.meaning import Meaning
 from ralf_hub.workspace.queue import Queue, read_queue
-from ralf_hub.workspace.records import FeatureRecord, Limits, Problem, TaskRecord
+from ralf_hub.workspace.records import FeatureRecord, Limits, Problem, TaskRecord, capped
 from ralf_hub.workspace.tasks import Resolution, TaskSource
 
 TASK_FILE: Final = "task.md"
@@ -71,7 +71,13 @@ def scan(path: Path, settings: ScanSettings | None = None, progress: Progress | 
     found, feature_problems = scan_features(layout, settings)
     problems += [*resolution.problems, *queue.problems, *feature_problems]
     return Snapshot(
-        layout, tuple(records), resolution.tasks, dict(resolution.names), queue, tuple(found), tuple(problems)
+        layout=layout,
+        records=tuple(records),
+        tasks=resolution.tasks,
+        names=dict(resolution.names),
+        queue=queue,
+        features=tuple(found),
+        problems=capped(problems, settings.limits.problems_max),
     )
 
 

@@ -1,5 +1,6 @@
 """One record's text to its fields: as YAML has it, or, where it is not YAML, as a reader would."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ _RESOLVER = yaml.SafeLoader("")
 _WORDS = frozenset({"y", "n", "yes", "no", "true", "false", "on", "off", "null"})
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _SIMPLE_FIELD = re.compile(rb"([A-Za-z_][A-Za-z0-9_]*): ([^\n]*)\n")
+_JSON = json.JSONDecoder()
+_LIST_BEGIN = re.compile(r"\s*(?:\{\s*)?(?:\"?events\"?\s*:\s*)?\[")
+_GAP = re.compile(r"[\s,]*")
 _STRING_TAG = "tag:yaml.org,2002:str"
 _KEY_LINE = re.compile(
     r"(?P<lead>[ ]*(?:-[ \t]+)?)(?P<quote>[\"']?)(?P<key>[A-Za-z_][\w-]*)(?P=quote):(?:[ \t]+|$)"
@@ -33,6 +37,13 @@ class UnreadableError(Exception):
     def __init__(self, message: str, line: int = 0) -> None:
         super().__init__(message)
         self.line = line
+
+
+def _marked(error: yaml.MarkedYAMLError, text: str) -> UnreadableError:
+    """Return libyaml's *error* about *text*: its words up to where it may quote, its line."""
+    mark = error.problem_mark or error.context_mark
+    words = re.split(r"[:'\"]", error.problem or "")[0].strip() or "not YAML"
+    return UnreadableError(words, min(mark.line, text.rstrip().count("\n")) if mark else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +120,7 @@ def _load(text: str) -> object:
             raise UnreadableError("an alias, which could expand without bound")
         return yaml.load(text, _LOADER)  # noqa: S506 - a safe loader
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise UnreadableError(_first_words(error.problem), mark.line if mark else 0) from None
+        raise _marked(error, text) from None
     except yaml.YAMLError:
         raise UnreadableError("characters YAML does not allow") from None
     except (ValueError, OverflowError, TypeError, RecursionError) as error:
@@ -125,9 +135,18 @@ def load_yaml(text: str) -> object:
     return _load(text)
 
 
-def _first_words(problem: str | None) -> str:
-    """Return libyaml's complaint up to where it may quote the text."""
-    return re.split(r"[:'\"]", problem or "not YAML")[0].strip() or "not YAML"
+def syntax_errors(text: str) -> Iterator[UnreadableError]:
+    """Yield the first place where *text* is not YAML, if there is one.
+
+    Nothing is built and the parser is left after every event, so this may run beside others.
+    """
+    try:
+        for _ in yaml.parse(text, _LOADER):
+            pass
+    except yaml.MarkedYAMLError as error:
+        yield _marked(error, text)
+    except (yaml.YAMLError, ValueError):
+        yield UnreadableError("characters YAML does not allow")
 
 
 def record_pieces(text: str) -> Iterator[Piece]:
@@ -170,6 +189,29 @@ def flow_records(text: str) -> Iterator[tuple[int, Fields | None]]:
 
     Fields is None for an item that is no mapping. Raises UnreadableError.
     """
+    begin = _LIST_BEGIN.match(text)
+    items = list(_json_items(text, begin.end())) if begin else []
+    if not items:
+        items = list(_flow_items(text))
+    for line, item in items:
+        yield line, {str(k): v for k, v in item.items()} if isinstance(item, dict) else None
+
+
+def _json_items(text: str, at: int) -> Iterator[tuple[int, object]]:
+    """Yield (line, item) of the JSON list that begins before *at*; nothing if it is not wholly JSON."""
+    items: list[tuple[int, object]] = []
+    line, counted = 0, 0
+    while not text.startswith("]", at := _GAP.match(text, at).end()):  # type: ignore[union-attr]  # it matches nothing too
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            item, at = _JSON.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return
+        items.append((line, item))
+    yield from items
+
+
+def _flow_items(text: str) -> Iterator[tuple[int, object]]:
     loaded = _load(text)
     if isinstance(loaded, dict):
         loaded = next(
@@ -177,9 +219,7 @@ def flow_records(text: str) -> Iterator[tuple[int, Fields | None]]:
         )
     if not isinstance(loaded, list):
         raise UnreadableError("not a list of records")
-    lines = _item_lines(text, len(loaded))
-    for line, item in zip(lines, loaded, strict=True):
-        yield line, {str(k): v for k, v in item.items()} if isinstance(item, dict) else None
+    yield from zip(_item_lines(text, len(loaded)), loaded, strict=True)
 
 
 def _item_lines(text: str, count: int) -> list[int]:

@@ -9,28 +9,27 @@ from ralf_hub.model import PRIORITIES, PRIORITY_RANK, TASK_ID_PATTERN
 MINUTES: Final = {"minute": 1, "min": 1, "hour": 60, "hr": 60, "h": 60, "day": 480, "week": 2400}
 """Minutes of work: a day has eight hours, a week five days."""
 
+WORDS_CHARACTERS_MAX: Final = 200
+"""How much of a text is looked at for a priority, a status, an estimate."""
+
 _PRIORITY_WORDS: Final = {
     **{name: name for name in PRIORITIES},
     "p0": "critical", "p1": "high", "p2": "medium", "p3": "low", "p4": "low",
     "urgent": "critical", "blocker": "critical", "important": "high",
     "normal": "medium", "moderate": "medium", "minor": "low", "trivial": "low",
 }  # fmt: skip
-_STATUS_WORDS: Final = {
-    "pending": "pending", "open": "pending", "todo": "pending", "planned": "pending", "queued": "pending",
-    "new": "pending", "ready": "pending", "draft": "pending", "backlog": "pending",
-    "in_progress": "in_progress", "in-progress": "in_progress", "in progress": "in_progress",
-    "active": "in_progress", "claimed": "in_progress", "started": "in_progress", "executing": "in_progress",
-    "working": "in_progress", "partial": "in_progress", "review": "in_progress",
-    "blocked": "blocked", "waiting": "blocked", "on hold": "blocked",
-    "completed": "completed", "complete": "completed", "done": "completed", "success": "completed",
-    "implemented": "completed", "delivered": "completed", "closed": "completed", "finished": "completed",
-    "failed": "failed", "error": "failed",
-    "cancelled": "cancelled", "canceled": "cancelled", "skipped": "cancelled", "duplicate": "cancelled",
-    "obsolete": "cancelled", "superseded": "cancelled", "abandoned": "cancelled",
-}  # fmt: skip
+_STATUS_NAMES: Final = {
+    "pending": "pending open todo planned queued new ready draft backlog",
+    "in_progress": "in_progress active claimed started executing working partial review",
+    "blocked": "blocked waiting on_hold",
+    "completed": "completed complete done success implemented delivered closed finished",
+    "failed": "failed error",
+    "cancelled": "cancelled canceled skipped duplicate obsolete superseded abandoned",
+}
+_STATUS_WORDS: Final = {word: name for name, text in _STATUS_NAMES.items() for word in text.split()}
 
 _WORD = re.compile(r"[a-z]+[0-9]?")
-_STATUS_START = re.compile(r"[^a-z]*(in[ _-]progress|on hold|[a-z]+)")
+_STATUS_START = re.compile(r"[^a-z]*(in[ _-]progress|on[ _-]hold|[a-z]+)")
 _ESTIMATE = re.compile(r"~?(\d+(?:\.\d+)?)(?:\s*(?:-|\u2013|to)\s*(\d+(?:\.\d+)?))?\s*([a-z]+)")
 _DIGITS_ONLY = re.compile(r"~?(\d+(?:\.\d+)?)")
 _TASK_ID = re.compile(TASK_ID_PATTERN)
@@ -48,23 +47,24 @@ def priority(text: object) -> str | None:
     Of a range the higher end counts; a list of choices (`critical | high | medium | low`) is a
     template that nobody filled in.
     """
-    if not isinstance(text, str) or "|" in text:
+    if not isinstance(text, str) or _is_choice(text):
         return None
-    words = _WORD.findall(text.lower().split("(")[0])
+    words = _WORD.findall(text[:WORDS_CHARACTERS_MAX].lower().split("(")[0])
     found = [_PRIORITY_WORDS[word] for word in words if word in _PRIORITY_WORDS]
     return min(found, key=PRIORITY_RANK.__getitem__) if found else None
 
 
 def status(text: object) -> str | None:
     """Return the status *text* begins with, or None: `completed ✅`, `COMPLETE - NO ACTION NEEDED`."""
-    if not isinstance(text, str) or "|" in text:
+    if not isinstance(text, str) or _is_choice(text):
         return None
-    found = _STATUS_START.match(text.lower())
-    return (
-        _STATUS_WORDS.get(found[1].replace("_", " ").replace(" ", "_")) or _STATUS_WORDS.get(found[1])
-        if found
-        else None
-    )
+    found = _STATUS_START.match(text[:WORDS_CHARACTERS_MAX].lower())
+    return _STATUS_WORDS.get(re.sub(r"[ -]", "_", found[1])) if found else None
+
+
+def _is_choice(text: str) -> bool:
+    """Return whether *text* lists what could be written there: `implement | fix | refactor`."""
+    return text.count("|") > 1
 
 
 def estimate_minutes(text: object) -> int | None:
@@ -73,11 +73,12 @@ def estimate_minutes(text: object) -> int | None:
         return round(text) if 0 < text < 10**6 else None
     if not isinstance(text, str):
         return None
-    for low, high, unit in _ESTIMATE.findall(text.lower()):
+    text = text[:WORDS_CHARACTERS_MAX].lower().strip()
+    for low, high, unit in _ESTIMATE.findall(text):
         minutes = MINUTES.get(unit.removesuffix("s"))
         if minutes is not None:
             return round((float(low) + float(high or low)) / 2 * minutes)
-    bare = _DIGITS_ONLY.fullmatch(text.strip())
+    bare = _DIGITS_ONLY.fullmatch(text)
     return round(float(bare[1])) if bare else None
 
 
@@ -86,7 +87,7 @@ def filled(text: object) -> str | None:
     if text is None or isinstance(text, (dict, list)):
         return None
     stripped = str(text).strip().strip("`\"'").strip()
-    return None if not stripped or "|" in stripped or _UNFILLED.fullmatch(stripped) else stripped
+    return None if not stripped or _is_choice(stripped) or _UNFILLED.fullmatch(stripped) else stripped
 
 
 def is_id(text: str) -> bool:
