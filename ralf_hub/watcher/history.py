@@ -46,6 +46,7 @@ def take(
     *,
     generation: int,
     names: Mapping[str, str],
+    first: bool,
     notify: bool,
     private: frozenset[str],
 ) -> Taken:
