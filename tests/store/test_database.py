@@ -441,4 +441,6 @@ async def test_aiosqlite_still_runs_a_function_on_the_connections_thread(db_path
         await conn.run(lambda _raw: 1 // 0)
     assert await conn.run(look) == "result"
     assert seen[3] is seen[1]
+    assert seen[1] is conn._thread
     await conn.close()
+    assert not conn._thread.is_alive()
