@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import ssl
 import sys
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 STOP_GRACE_S: Final = 10.0
 LOOK_AT_SETTINGS_EVERY_S: Final = 1.0
+BACKLOG: Final = 1024
 HEADER_BYTES_MAX: Final = 16 * 1024
 
 
@@ -109,6 +111,19 @@ class SettingsWatch:
         log.info("settings %s are in force", loaded.fingerprint)
 
 
+def listen(settings: Settings) -> socket.socket:
+    """Take the address before anything else starts: a hub that cannot be reached must not begin to deliver."""
+    host, port = settings.api.host, settings.api.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ServeError(
+            f"cannot listen on {host} port {port}: {reason}; stop what uses it, or choose another with --port"
+        ) from None
+
+
 def _ssl_context(settings: Settings) -> ssl.SSLContext | None:
     if settings.api.tls is None:
         return None
@@ -146,6 +161,7 @@ async def _serve(
 ) -> None:
     settings = loaded.settings
     app = wiring.build_app(loaded, Clock())
+    listener = listen(settings)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -153,18 +169,10 @@ async def _serve(
         max_line_size=HEADER_BYTES_MAX,
         max_field_size=HEADER_BYTES_MAX,
     )
-    await runner.setup()
     try:
-        site = web.TCPSite(
-            runner, settings.api.host, settings.api.port, ssl_context=_ssl_context(settings), backlog=1024
-        )
-        try:
-            await site.start()
-        except OSError as error:
-            raise ServeError(
-                f"cannot listen on {settings.api.host} port {settings.api.port}: {error.strerror}; "
-                "stop what uses it, or choose another with --port"
-            ) from None
+        await runner.setup()
+        site = web.SockSite(runner, listener, ssl_context=_ssl_context(settings))
+        await site.start()
         hub = app[SERVICES]
         key = await first_key(hub)
         _greet(say, url, key)
@@ -174,6 +182,7 @@ async def _serve(
         await site.stop()
     finally:
         await runner.cleanup()
+        listener.close()
 
 
 def _greet(say: Callable[[str], None], url: str, key: str | None) -> None:
