@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from ralf_hub.workspace import words
-from ralf_hub.workspace.headers import Head, read_head
+from ralf_hub.workspace.headers import Head, lines_of, read_head
 from ralf_hub.workspace.records import FeatureRecord, Problem
 from ralf_hub.workspace.scalars import clean_text, json_safe, time_iso
 
@@ -95,7 +95,7 @@ def read_backlog(text: str, file: str, zone: tzinfo = UTC) -> list[FeatureRecord
     An entry's own status counts; only without one does the section it stands in, because entries
     are finished in place.
     """
-    lines = text.splitlines()
+    lines = lines_of(text)
     entries: list[FeatureRecord] = []
     section = "planned"
     starts = [n for n, line in enumerate(lines) if line.startswith(("## ", "### "))] + [len(lines)]

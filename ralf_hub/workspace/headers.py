@@ -49,6 +49,11 @@ class Head:
         return found
 
 
+def lines_of(text: str) -> list[str]:
+    """Return the lines of *text*, counted as editors count them."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+
+
 def key_name(text: str) -> str:
     """Return *text* as the name of a field: `Estimated Effort` is `estimated_effort`."""
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
@@ -56,7 +61,7 @@ def key_name(text: str) -> str:
 
 def read_head(text: str) -> Head:
     """Return the head of *text*. Never fails: what cannot be read is in `damage` with its line (from 1)."""
-    lines = text.removeprefix("\ufeff").splitlines()
+    lines = lines_of(text)
     fields, start, damage = _front_matter(lines)
     heading = ""
     section: str | None = None

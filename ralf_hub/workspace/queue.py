@@ -8,6 +8,7 @@ from datetime import UTC, tzinfo
 from typing import Final
 
 from ralf_hub.workspace import words
+from ralf_hub.workspace.headers import lines_of
 from ralf_hub.workspace.records import Problem, QueueItem
 from ralf_hub.workspace.scalars import clean_text, json_safe, time_iso
 from ralf_hub.workspace.values import Fields, UnreadableError, load_yaml, record_pieces, syntax_errors
@@ -131,7 +132,7 @@ def _chunks(text: str) -> Iterator[tuple[str, int, str]]:
     """Yield (section, line, text) of every list item below a top-level key, by indentation alone."""
     section, indent = "", -1
     start, held = 0, list[str]()
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(lines_of(text), start=1):
         dash, key = _DASH.match(line), _TOP_KEY.match(line)
         begins = dash is not None and (indent < 0 or len(dash[1]) <= indent)
         if (begins or key) and held:
