@@ -14,7 +14,6 @@ from ralf_hub.services import Services
 from ralf_hub.store import events, jobs, keys, outbox, retention, tasks, usage
 from ralf_hub.store.checkpoint import Checkpointer
 from ralf_hub.store.jobs import BulkJob
-from ralf_hub.store.rows import scalar
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class Upkeep:
     async def notice_outside_changes(self) -> None:
         """See what someone else wrote: a command, or a person with sqlite3."""
         hub = self._hub
-        version: int = await hub.db.run_alone(lambda conn: scalar(conn, "PRAGMA data_version"))
+        version = await hub.db.data_version()
         if version == self._version:
             return
         first, self._version = self._version == -1, version
@@ -132,8 +131,7 @@ def replay_step(ledger: Ledger, job: BulkJob) -> None:
     )
     finished = count < REPLAY_CHUNK
     jobs.advance(ledger.conn, job, done=job.done + count, last_id=last_id, finished=finished, now=ledger.now)
-    names = ledger.conn.execute("SELECT DISTINCT connector FROM outbox_counts").fetchall()
-    ledger.connectors.update(row[0] for row in names)
+    ledger.connectors.update(outbox.counts(ledger.conn))
 
 
 def cutoffs(hub: Services) -> retention.Cutoffs:

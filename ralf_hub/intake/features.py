@@ -5,7 +5,6 @@ from dataclasses import replace
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.model import COMPLETED, Feature
 from ralf_hub.store import features
-from ralf_hub.store.rows import scalar
 
 
 def ensure(ledger: Ledger, feature_id: str, *, source: str) -> None:
@@ -26,12 +25,7 @@ def deliver_if_done(ledger: Ledger, feature_id: str, *, source: str, notify: boo
     feature = features.get(ledger.conn, feature_id)
     if feature is None or feature.delivered_at is not None or feature.tasks_completed == 0:
         return
-    unfinished = scalar(
-        ledger.conn,
-        "SELECT count(*) FROM tasks WHERE feature_id = ? AND status NOT IN ('completed', 'cancelled')",
-        (feature_id,),
-    )
-    if unfinished == 0:
+    if not features.has_unfinished(ledger.conn, feature_id):
         deliver(ledger, feature, source=source, notify=notify)
 
 

@@ -20,6 +20,7 @@ import aiosqlite
 
 from ralf_hub.errors import StorageError
 from ralf_hub.store import schema
+from ralf_hub.store.rows import scalar
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -240,8 +241,12 @@ class Database:
         return await done
 
     async def run_alone(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        """Run *fn* on the writing connection outside any transaction (checkpoints, vacuum, data_version)."""
+        """Run *fn* on the writing connection outside any transaction (checkpoints, vacuum)."""
         return await self._writer.conn.run(fn)
+
+    async def data_version(self) -> int:
+        """Return a number that changes when another connection commits: a command, or a person with sqlite3."""
+        return await self.run_alone(lambda conn: int(scalar(conn, "PRAGMA data_version")))
 
     @property
     def waiting(self) -> int:

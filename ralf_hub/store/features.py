@@ -53,6 +53,17 @@ def page(
     return page_of(rows, limit, total, _make, lambda feature: (feature.id,))
 
 
+def has_unfinished(conn: sqlite3.Connection, feature_id: str) -> bool:
+    """Return whether a task of the feature is open or failed."""
+    return bool(
+        scalar(
+            conn,
+            "SELECT EXISTS (SELECT 1 FROM tasks WHERE feature_id = ? AND status NOT IN ('completed', 'cancelled'))",
+            (feature_id,),
+        )
+    )
+
+
 def save(conn: sqlite3.Connection, feature: Feature) -> None:
     """Insert *feature* or write it over the one with its id."""
     conn.execute(

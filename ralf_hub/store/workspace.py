@@ -71,6 +71,12 @@ def tasks_seen(conn: sqlite3.Connection) -> dict[str, TaskSeen]:
     }
 
 
+def task_seen(conn: sqlite3.Connection, task_id: str) -> TaskSeen | None:
+    """Return what was last read of one task, or None."""
+    row = conn.execute("SELECT status, digest FROM workspace_tasks WHERE task_id = ?", (task_id,)).fetchone()
+    return None if row is None else TaskSeen(*row)
+
+
 def save_task_seen(
     conn: sqlite3.Connection, task_id: str, seen: TaskSeen, *, told: str | None = None
 ) -> None:

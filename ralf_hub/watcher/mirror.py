@@ -106,17 +106,9 @@ def _queue_metadata(item: QueueItem) -> dict[str, Json]:
 
 def take_tasks(ledger: Ledger, changed: Sequence[FileTask], *, first: bool, notify: bool) -> None:
     """Take over tasks that are new in the files or changed there. The *first* import makes no events."""
-    known = {
-        task.id: workspace.TaskSeen(*row)
-        for task in changed
-        if (
-            row := ledger.conn.execute(
-                "SELECT status, digest FROM workspace_tasks WHERE task_id = ?", (task.id,)
-            ).fetchone()
-        )
-    }
+    known = {task.id: workspace.task_seen(ledger.conn, task.id) for task in changed}
     for task in changed:
-        told = _take_task(ledger, task, known.get(task.id), first=first, notify=notify)
+        told = _take_task(ledger, task, known[task.id], first=first, notify=notify)
         workspace.save_task_seen(ledger.conn, task.id, task.seen, told=told)
 
 
