@@ -93,12 +93,14 @@ CREATE TABLE outbox (
   last_error       TEXT,
   created_at       TEXT NOT NULL,
   delivered_at     TEXT,
+  replayed_at      TEXT,
   UNIQUE (event_id, connector, action)
 ) STRICT;
 CREATE INDEX outbox_due ON outbox (connector, next_attempt_at, id) WHERE state = 'pending';
 CREATE INDEX outbox_lane ON outbox (connector, lane, id) WHERE state = 'pending' AND lane IS NOT NULL;
 CREATE INDEX outbox_by_task ON outbox (task_id, id) WHERE task_id IS NOT NULL;
-CREATE INDEX outbox_dead ON outbox (connector, id) WHERE state = 'dead';
+CREATE INDEX outbox_by_connector ON outbox (connector, id);
+CREATE INDEX outbox_undelivered ON outbox (state, id, connector) WHERE state <> 'delivered';
 CREATE INDEX outbox_done ON outbox (delivered_at) WHERE delivered_at IS NOT NULL;
 
 CREATE TABLE attempts (
@@ -167,7 +169,34 @@ END;
 
 -- A delivery made pending again by anyone, hand-written SQL included, starts over with all its attempts before it.
 CREATE TRIGGER outbox_replayed AFTER UPDATE OF state ON outbox WHEN old.state <> 'pending' AND new.state = 'pending' BEGIN
-  UPDATE outbox SET attempts = 0, delivered_at = NULL WHERE id = new.id;
+  UPDATE outbox
+  SET attempts = 0, delivered_at = NULL,
+      replayed_at = CASE WHEN new.replayed_at IS NOT old.replayed_at THEN new.replayed_at
+                         ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END
+  WHERE id = new.id;
+END;
+
+-- Times that SQLite understands but that are not written as the hub's (datetime('now'), say) are written anew: they are
+-- compared as text. What is no time at all is refused by NOT NULL.
+CREATE TRIGGER outbox_due_rewritten AFTER UPDATE OF next_attempt_at ON outbox
+WHEN new.next_attempt_at NOT GLOB '????-??-??T??:??:??.???Z' BEGIN
+  UPDATE outbox SET next_attempt_at = strftime('%Y-%m-%dT%H:%M:%fZ', new.next_attempt_at) WHERE id = new.id;
+END;
+
+-- What waited in its lane for a delivery that is pending no more, whoever decided so, is due.
+CREATE TRIGGER outbox_lane_moves_on AFTER UPDATE OF state ON outbox
+WHEN old.state = 'pending' AND new.state <> 'pending' AND new.lane IS NOT NULL BEGIN
+  UPDATE outbox SET next_attempt_at = created_at
+  WHERE id = (SELECT id FROM outbox INDEXED BY outbox_lane
+              WHERE state = 'pending' AND connector = new.connector AND lane = new.lane ORDER BY id LIMIT 1)
+    AND id > new.id AND attempts = 0 AND next_attempt_at > created_at;
+END;
+CREATE TRIGGER outbox_lane_moves_on_without AFTER DELETE ON outbox
+WHEN old.state = 'pending' AND old.lane IS NOT NULL BEGIN
+  UPDATE outbox SET next_attempt_at = created_at
+  WHERE id = (SELECT id FROM outbox INDEXED BY outbox_lane
+              WHERE state = 'pending' AND connector = old.connector AND lane = old.lane ORDER BY id LIMIT 1)
+    AND id > old.id AND attempts = 0 AND next_attempt_at > created_at;
 END;
 
 -- Views for people with sqlite3 in hand.

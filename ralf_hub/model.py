@@ -184,6 +184,7 @@ class Delivery:
     last_outcome: str | None = None
     created_at: str = ""
     delivered_at: str | None = None
+    replayed_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ def _verdict(item: Finished, judgement: Judgement, redact: Callable[[str], str])
     return verdicts.Verdict(
         attempt=attempt,
         state=judgement.state,
+        attempts_before=delivery.attempts,
         attempts=judgement.attempts,
         next_attempt_at=judgement.next_attempt_at,
         last_error=redact(judgement.error) if judgement.error else None,

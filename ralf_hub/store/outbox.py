@@ -14,7 +14,7 @@ from ralf_hub.store.rows import Page, Where, decode_cursor, dump, load, page_of,
 
 _COLUMNS: Final = (
     "id, event_id, event_type, connector, action, payload, task_id, lane, state, attempts, next_attempt_at, "
-    "first_attempt_at, last_error, last_outcome, created_at, delivered_at"
+    "first_attempt_at, last_error, last_outcome, created_at, delivered_at, replayed_at"
 )
 
 
@@ -36,6 +36,7 @@ def _make(row: tuple[Any, ...]) -> Delivery:
         last_outcome=row[13],
         created_at=row[14],
         delivered_at=row[15],
+        replayed_at=row[16],
     )
 
 
@@ -156,10 +157,16 @@ def ahead_in_lane(conn: sqlite3.Connection, delivery: Delivery) -> int | None:
     )
 
 
+_UNDELIVERED: Final = "state <> 'delivered'"
+"""Says nothing new of a row that is pending, dead or cancelled; it lets SQLite use the small index of those."""
+
+
 def _filters(
     state: str | None, connector: str | None, task_id: str | None, since: str | None, until: str | None
 ) -> Where:
     where = Where.of(state=state, connector=connector, task_id=task_id)
+    if task_id is None and state not in {None, "delivered"}:
+        where.add(_UNDELIVERED)
     if since is not None:
         where.add("created_at >= ?", since)
     if until is not None:
@@ -210,13 +217,14 @@ def first_due(conn: sqlite3.Connection, connectors: Sequence[str]) -> dict[str, 
 
 
 def oldest_pending(conn: sqlite3.Connection, connectors: Sequence[str]) -> dict[str, str]:
-    """Return for each connector when its oldest pending delivery was put in: one seek each."""
+    """Return when the oldest pending delivery of each connector was put in; those that have none are left out."""
     rows = conn.execute(
-        "SELECT value, (SELECT created_at FROM outbox INDEXED BY outbox_due WHERE state = 'pending' "
-        "AND connector = value ORDER BY next_attempt_at LIMIT 1) FROM json_each(?)",
+        "SELECT c.connector, (SELECT created_at FROM outbox INDEXED BY outbox_undelivered WHERE state = 'pending' "
+        f"AND {_UNDELIVERED} AND connector = c.connector ORDER BY id LIMIT 1) FROM outbox_counts AS c "
+        "WHERE c.state = 'pending' AND c.n > 0 AND c.connector IN (SELECT value FROM json_each(?))",
         (dump(list(connectors)),),
     ).fetchall()
-    return {name: moment for name, moment in rows if moment is not None}
+    return dict(rows)
 
 
 # --- by hand --------------------------------------------------------------------------------------
@@ -225,7 +233,7 @@ def oldest_pending(conn: sqlite3.Connection, connectors: Sequence[str]) -> dict[
 def replay(conn: sqlite3.Connection, delivery_id: int, *, now: str) -> bool:
     """Make one delivery due again; False when there is none or it is pending. A trigger gives it new attempts."""
     changed = conn.execute(
-        "UPDATE outbox SET state = 'pending', next_attempt_at = ? WHERE id = ? AND state <> 'pending'",
+        "UPDATE outbox SET state = 'pending', next_attempt_at = ?1, replayed_at = ?1 WHERE id = ?2 AND state <> 'pending'",
         (now, delivery_id),
     )
     return changed.rowcount == 1
