@@ -12,11 +12,9 @@ from itertools import islice
 from typing import Final, Literal
 from urllib.parse import quote
 
-import orjson
-
 from ralf_hub.clock import MS_PER_S, parse_iso
 from ralf_hub.model import Event, Feature, Json, Task
-from ralf_hub.texts import clean, cut, duration, one_line
+from ralf_hub.texts import clean, cut, duration, first_told, one_line, plain, told
 
 Severity = Literal["info", "success", "warning", "error"]
 
@@ -65,7 +63,7 @@ class _About:
         """The name of the task, as far as it is known."""
         if self.task is not None and self.task.title:
             return self.task.title
-        return _scalar(self.event.data.get("title")) or self.event.task_id or ""
+        return plain(self.event.data.get("title")) or self.event.task_id or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,40 +173,13 @@ def _url(hub_url: str, event: Event, feature: Feature | None) -> str | None:
     return f"{root}/"
 
 
-def _scalar(value: Json) -> str:
-    """Return *value* as a reader would write it; empty where it is a structure or nothing."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (int, float)):
-        return str(value)
-    return value if isinstance(value, str) else ""
-
-
-def _told(value: Json) -> str:
-    """Return what a result, error or message says: its text, its summary, or the whole as short JSON."""
-    if isinstance(value, Mapping):
-        for key in ("summary", "message", "text", "error"):
-            if isinstance(value.get(key), str):
-                return str(value[key])
-    if value and isinstance(value, (Mapping, list, tuple)):
-        try:
-            return orjson.dumps(value, default=str).decode()
-        except orjson.JSONEncodeError:
-            return ""
-    return _scalar(value)
-
-
-def _first_told(data: Mapping[str, Json], keys: Iterable[str]) -> str:
-    return next((told for told in (_told(data.get(key)).strip() for key in keys) if told), "")
-
-
 def _task_words(about: _About) -> _Words:
     event, task = about.event, about.task
     wording = _TASK_WORDINGS[event.type]
-    said = _first_told(event.data, wording.told_by)
+    said = first_told(event.data, wording.told_by)
     if not said and task is not None and wording.from_task is not None:
-        said = _told(getattr(task, wording.from_task)).strip()
-    said = said or _first_told(event.data, _MESSAGE_KEYS)
+        said = told(getattr(task, wording.from_task)).strip()
+    said = said or first_told(event.data, _MESSAGE_KEYS)
     start = wording.title
     percent = event.data.get("percent", event.data.get("progress", task.progress if task else None))
     if event.type == "task_progress" and isinstance(percent, (int, float)):
@@ -232,11 +203,11 @@ def _task_fields(about: _About) -> tuple[tuple[str, str], ...]:
         ("Task", event.task_id or ""),
         ("Priority", task.priority if task is not None else ""),
         ("Feature", feature_name or ""),
-        ("Agent", assignee or _scalar(data.get("agent"))),
+        ("Agent", assignee or plain(data.get("agent"))),
         ("Changed", ", ".join(names)),
         ("Took", _took(event, task)),
-        ("Commit", _scalar(data.get("commit_hash"))),
-        ("Run", _scalar(data.get("run_number", data.get("run_id")))),
+        ("Commit", plain(data.get("commit_hash"))),
+        ("Run", plain(data.get("run_number", data.get("run_id")))),
     )
 
 
@@ -260,16 +231,16 @@ def _feature_words(about: _About) -> _Words:
     event, feature = about.event, about.feature
     delivered = event.type == "feature_delivered"
     name = feature.title if feature is not None else about.subject
-    fields = [("Feature", feature.id if feature is not None else _scalar(event.data.get("feature_id")))]
+    fields = [("Feature", feature.id if feature is not None else plain(event.data.get("feature_id")))]
     if feature is not None:
         fields += [("Priority", feature.priority)]
         if feature.tasks_total:
             fields += [("Tasks", f"{feature.tasks_completed} of {feature.tasks_total} completed")]
-    told = _first_told(event.data, ("result", *_MESSAGE_KEYS))
     return _Words(
         title=f"{'Feature delivered' if delivered else 'New feature'}: {name}".rstrip(": "),
         severity="success" if delivered else "info",
-        said=told or (feature.description if feature is not None else ""),
+        said=first_told(event.data, ("result", *_MESSAGE_KEYS))
+        or (feature.description if feature is not None else ""),
         fields=tuple(fields),
     )
 
@@ -281,37 +252,37 @@ def _queue_words(about: _About) -> _Words:
     if isinstance(depth, int) and not isinstance(depth, bool):
         title = f"Queue: {depth} task{'' if depth == 1 else 's'} waiting"
     rest = {key: value for key, value in data.items() if key not in {"depth", "new_depth"}}
-    return _Words(title, said=_first_told(rest, _MESSAGE_KEYS), fields=_data_fields(rest))
+    return _Words(title, said=first_told(rest, _MESSAGE_KEYS), fields=_data_fields(rest))
 
 
 def _webhook_words(about: _About) -> _Words:
     data = about.event.data
-    service = _scalar(data.get("service")) or about.event.source
-    what = " ".join(part for part in (_scalar(data.get("event")), _scalar(data.get("action"))) if part)
+    service = plain(data.get("service")) or about.event.source
+    what = " ".join(part for part in (plain(data.get("event")), plain(data.get("action"))) if part)
     rest = {key: value for key, value in data.items() if key not in {"service", "event", "action"}}
     title = f"Webhook from {service}" + (f": {what}" if what else "")
-    return _Words(title, said=_first_told(rest, ("title", *_MESSAGE_KEYS)), fields=_data_fields(rest))
+    return _Words(title, said=first_told(rest, ("title", *_MESSAGE_KEYS)), fields=_data_fields(rest))
 
 
 def _alert_words(about: _About) -> _Words:
     data = about.event.data
-    message = _first_told(data, _MESSAGE_KEYS)
-    title = _scalar(data.get("title")) or one_line(message) or "Something needs your attention"
+    message = first_told(data, _MESSAGE_KEYS)
+    title = plain(data.get("title")) or one_line(message) or "Something needs your attention"
     said = message if one_line(message) != one_line(title) or len(message) > TITLE_LENGTH_MAX else ""
     rest = {key: value for key, value in data.items() if key not in {"severity", "title"}}
-    severity = _ALERT_SEVERITY.get(_scalar(data.get("severity")).lower(), "warning")
+    severity = _ALERT_SEVERITY.get(plain(data.get("severity")).lower(), "warning")
     return _Words(f"Alert: {title}", severity, said, _data_fields(rest))
 
 
 def _connector_words(about: _About) -> _Words:
     event, data = about.event, about.event.data
-    name = _scalar(data.get("connector", data.get("name")))
+    name = plain(data.get("connector", data.get("name")))
     paused = event.type == "connector_paused"
     rest = {key: value for key, value in data.items() if key not in {"connector", "name"}}
     return _Words(
         title=f"Connector {name} {'paused' if paused else 'resumed'}".replace("  ", " "),
         severity="warning" if paused else "success",
-        said=_first_told(data, ("reason", "error", *_MESSAGE_KEYS)),
+        said=first_told(data, ("reason", "error", *_MESSAGE_KEYS)),
         fields=_data_fields({key: value for key, value in rest.items() if key != "error"}),
     )
 
@@ -328,7 +299,7 @@ def _generic_words(about: _About) -> _Words:
     return _Words(
         title=f"{name[0].upper()}{name[1:]}" + (f": {about.subject}" if about.subject else ""),
         severity=severity,
-        said=_first_told(event.data, (*_MESSAGE_KEYS, "result", "error")),
+        said=first_told(event.data, (*_MESSAGE_KEYS, "result", "error")),
         fields=(
             ("Task", event.task_id or ""),
             ("Feature", feature.title if feature is not None else ""),
@@ -339,11 +310,11 @@ def _generic_words(about: _About) -> _Words:
 
 def _data_fields(data: Mapping[str, Json]) -> tuple[tuple[str, str], ...]:
     """Return the short facts an event carries, named in words; its texts stand in the lines already."""
-    told = {*_MESSAGE_KEYS, "result", "title", "task_id", "timestamp"}
+    elsewhere = {*_MESSAGE_KEYS, "result", "title", "task_id", "timestamp"}
     return tuple(
-        (_FIELD_NAMES.get(key, key.replace("_", " ").capitalize()), _scalar(value))
+        (_FIELD_NAMES.get(key, key.replace("_", " ").capitalize()), plain(value))
         for key, value in data.items()
-        if key not in told
+        if key not in elsewhere
     )
 
 

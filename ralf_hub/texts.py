@@ -2,8 +2,12 @@
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
+
+import orjson
+
+from ralf_hub.model import Json
 
 CLUSTER_LENGTH_MAX: Final = 32
 """How far `cut` steps back to spare a cluster of combining characters; longer ones are not writing."""
@@ -79,3 +83,31 @@ def duration(seconds: float) -> str:
             rest = whole % size // below
             return f"{whole // size} {unit}" + (f" {rest} {lower}" if rest else "")
     return f"{whole} s"
+
+
+def plain(value: Json) -> str:
+    """Return *value* as a reader would write it; empty where it is a structure or nothing."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return str(value)
+    return value if isinstance(value, str) else ""
+
+
+def told(value: Json) -> str:
+    """Return what a result, error or message says: its text, its summary, or the whole as short JSON."""
+    if isinstance(value, Mapping):
+        for key in ("summary", "message", "text", "error"):
+            if isinstance(value.get(key), str):
+                return str(value[key])
+    if value and isinstance(value, (Mapping, list, tuple)):
+        try:
+            return orjson.dumps(value, default=str).decode()
+        except orjson.JSONEncodeError:
+            return ""
+    return plain(value)
+
+
+def first_told(data: Mapping[str, Json], keys: Iterable[str]) -> str:
+    """Return what the first of *keys* that says anything in *data* says; empty where none does."""
+    return next((text for text in (told(data.get(key)).strip() for key in keys) if text), "")
