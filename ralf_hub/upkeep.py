@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ralf_hub.clock import iso
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.intake.queue import expire_leases
 from ralf_hub.services import Services
@@ -17,7 +16,6 @@ from ralf_hub.store.jobs import BulkJob
 
 log = logging.getLogger(__name__)
 
-DAY_MS: Final = 86_400_000
 REPLAY_CHUNK: Final = 200
 OUTSIDE_EVENTS_MAX: Final = 1_000
 
@@ -62,13 +60,11 @@ class Upkeep:
         version = await hub.db.data_version()
         if version == self._version:
             return
-        first, self._version = self._version == -1, version
-        if first:
-            return
+        self._version = version
         after = hub.feed.last_seq
         appended = await hub.db.read(lambda conn: events.after(conn, after, limit=OUTSIDE_EVENTS_MAX))
         hub.feed.publish(appended)
-        hub.keyring.load_stored(await hub.db.read(keys.everyone))
+        await hub.reload_keys()
         await hub.dispatcher.refresh()
 
     async def end_leases(self) -> None:
@@ -105,7 +101,9 @@ class Upkeep:
     async def prune(self) -> None:
         """Forget what is older than the settings say."""
         hub = self._hub
-        for table, step in retention.steps(cutoffs(hub)).items():
+        for table, step in retention.steps(
+            retention.cutoffs(hub.settings.retention, hub.clock.now())
+        ).items():
             deleted = 0
             while n := await hub.db.write(step):
                 deleted += n
@@ -132,15 +130,3 @@ def replay_step(ledger: Ledger, job: BulkJob) -> None:
     finished = count < REPLAY_CHUNK
     jobs.advance(ledger.conn, job, done=job.done + count, last_id=last_id, finished=finished, now=ledger.now)
     ledger.connectors.update(outbox.counts(ledger.conn))
-
-
-def cutoffs(hub: Services) -> retention.Cutoffs:
-    """Return what is old now, by `[retention]`."""
-    kept, now = hub.settings.retention, hub.clock.now()
-    return retention.Cutoffs(
-        events=iso(now - kept.events_days * DAY_MS),
-        deliveries=iso(now - kept.deliveries_days * DAY_MS),
-        receipts=iso(now - kept.webhook_receipts_days * DAY_MS),
-        usage_day=iso(now - kept.api_usage_days * DAY_MS)[:10],
-        idempotency=iso(now - DAY_MS),
-    )

@@ -76,12 +76,14 @@ class Ledger:
         seq = events.append(self.conn, event, [connector.name for connector in chosen] if notify else None)
         event = replace(event, seq=seq)
         self.events.append(event)
-        for connector in chosen:
-            self._deliver(connector, Fact(event, task, feature, hub_url=self.hub_url))
+        fact = Fact(event, task, feature, hub_url=self.hub_url)
+        counts = [(connector.name, self._deliver(connector, fact)) for connector in chosen]
+        if any(n != 1 for _, n in counts):
+            events.reroute(self.conn, seq, counts)
         return event
 
-    def _deliver(self, connector: Connector, fact: Fact) -> None:
-        """Let *connector* plan and put its actions into the outbox."""
+    def _deliver(self, connector: Connector, fact: Fact) -> int:
+        """Let *connector* plan, put its actions into the outbox and return how many there are."""
         entity = _entity(fact)
         event = fact.event
         if connector.uses_links and entity is not None:
@@ -93,7 +95,7 @@ class Ledger:
             log.exception("connector %s cannot word event %s", connector.name, event.id)
             reason = f"cannot be worded: {type(error).__name__}: {error}"[:PLAN_ERROR_LENGTH_MAX]
             self._put(connector.name, event, "notify", {}, lane(fact), dead_because=reason)
-            return
+            return 1
         for action in actions:
             if action.marker is not None and entity is not None and fact.link is None:
                 link = Link(connector.name, marker=action.marker, entity_type=entity[0], entity_id=entity[1])
@@ -101,6 +103,7 @@ class Ledger:
             self._put(connector.name, event, action.name, action.payload, action.lane or lane(fact))
         if actions:
             self.connectors.add(connector.name)
+        return len(actions)
 
     def _put(
         self,

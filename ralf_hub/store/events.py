@@ -26,7 +26,8 @@ def _make(row: tuple[Any, ...]) -> Event:
 def append(conn: sqlite3.Connection, event: Event, routed: Sequence[str] | None) -> int:
     """Add *event* and return its `seq`. sqlite3.IntegrityError when its id is known.
 
-    *routed* are the connectors it goes to, so that `verify` can hold the outbox against it; None for history.
+    *routed* are the connectors it goes to, so that `verify` can hold the outbox against it; None for history. Each
+    is one delivery (`reroute` where it is not).
     """
     cursor = conn.execute(
         "INSERT INTO events (id, type, source, task_id, occurred_at, recorded_at, data, routed) "
@@ -43,6 +44,12 @@ def append(conn: sqlite3.Connection, event: Event, routed: Sequence[str] | None)
         ),
     )
     return cursor.lastrowid or 0
+
+
+def reroute(conn: sqlite3.Connection, seq: int, deliveries: Sequence[tuple[str, int]]) -> None:
+    """Note how many deliveries each connector got where not all of them got exactly one: `["slack", ["jira", 2]]`."""
+    routed = [name if n == 1 else [name, n] for name, n in deliveries]
+    conn.execute("UPDATE events SET routed = ? WHERE seq = ?", (dump(routed), seq))
 
 
 def get(conn: sqlite3.Connection, event_id: str) -> Event | None:

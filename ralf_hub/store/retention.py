@@ -3,9 +3,14 @@
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
+
+from ralf_hub.clock import iso
+from ralf_hub.store.rows import scalar
 
 CHUNK: Final = 500
+DAY_MS: Final = 86_400_000
+_PRUNED_BEFORE: Final = "deliveries_pruned_before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +22,37 @@ class Cutoffs:
     receipts: str
     usage_day: str
     idempotency: str
+
+
+class Kept(Protocol):
+    """How many days each kind of row is kept: `[retention]`."""
+
+    @property
+    def events_days(self) -> int:
+        """Of events."""
+
+    @property
+    def deliveries_days(self) -> int:
+        """Of finished deliveries."""
+
+    @property
+    def webhook_receipts_days(self) -> int:
+        """Of receipts."""
+
+    @property
+    def api_usage_days(self) -> int:
+        """Of API usage."""
+
+
+def cutoffs(kept: Kept, now_ms: int) -> Cutoffs:
+    """Return what is old at *now_ms*."""
+    return Cutoffs(
+        events=iso(now_ms - kept.events_days * DAY_MS),
+        deliveries=iso(now_ms - kept.deliveries_days * DAY_MS),
+        receipts=iso(now_ms - kept.webhook_receipts_days * DAY_MS),
+        usage_day=iso(now_ms - kept.api_usage_days * DAY_MS)[:10],
+        idempotency=iso(now_ms - DAY_MS),
+    )
 
 
 Step = Callable[[sqlite3.Connection], int]
@@ -32,15 +68,13 @@ def steps(cutoffs: Cutoffs) -> dict[str, Step]:
         return lambda conn: conn.execute(sql, (*values, CHUNK)).rowcount
 
     return {
-        "deliveries": delete(
-            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state <> 'pending' AND created_at < ? "
-            "AND coalesce(delivered_at, created_at) < ? ORDER BY id LIMIT ?)",
-            cutoffs.deliveries,
-            cutoffs.deliveries,
-        ),
+        "deliveries": lambda conn: _prune_deliveries(conn, cutoffs.deliveries),
         "events": delete(
-            "DELETE FROM events WHERE seq IN (SELECT seq FROM events e WHERE recorded_at < ? AND seq < "
-            "coalesce((SELECT min(event_seq) FROM outbox), (SELECT max(seq) + 1 FROM events)) ORDER BY seq LIMIT ?)",
+            # From the oldest on and no further than the first that is young or still in the outbox: `seq` has no gaps.
+            "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?2) "
+            "AND seq < coalesce((SELECT event_seq FROM outbox ORDER BY id LIMIT 1), 9e18) "
+            "AND seq < coalesce((SELECT seq FROM (SELECT seq, recorded_at FROM events ORDER BY seq LIMIT ?2) "
+            "WHERE recorded_at >= ?1 ORDER BY seq LIMIT 1), 9e18)",
             cutoffs.events,
         ),
         "webhook_receipts": delete(
@@ -59,6 +93,32 @@ def steps(cutoffs: Cutoffs) -> dict[str, Step]:
             cutoffs.idempotency,
         ),
     }
+
+
+def _prune_deliveries(conn: sqlite3.Connection, before: str) -> int:
+    """Delete some finished deliveries, and note how far back any may be missing from now on."""
+    deleted = conn.execute(
+        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE delivered_at < ?1 AND created_at < ?1 "
+        "AND state = 'delivered' LIMIT ?2)",
+        (before, CHUNK),
+    ).rowcount
+    deleted += conn.execute(
+        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN ('dead', 'cancelled') "
+        "AND created_at < ?1 ORDER BY id LIMIT ?2)",
+        (before, CHUNK),
+    ).rowcount
+    if deleted:
+        conn.execute(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
+            (_PRUNED_BEFORE, before),
+        )
+    return deleted
+
+
+def pruned_before(conn: sqlite3.Connection) -> str:
+    """Return up to which `created_at` deliveries may have been deleted by the rule; empty: none has been."""
+    found: str | None = scalar(conn, "SELECT value FROM meta WHERE key = ?", (_PRUNED_BEFORE,))
+    return found or ""
 
 
 def vacuum_some(conn: sqlite3.Connection, pages: int = 200) -> None:

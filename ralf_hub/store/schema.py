@@ -90,7 +90,7 @@ def prepare(path: Path) -> None:
                 with _nobody_serving(path):
                     migrate(conn, path)
     except sqlite3.DatabaseError as error:
-        raise _refusal(path, error) from error
+        raise refusal(path, error) from error
 
 
 def _create(path: Path) -> bool:
@@ -112,21 +112,27 @@ def _check(path: Path) -> None:
         sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     ) as conn:
         conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        tables = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        owner = conn.execute("PRAGMA application_id").fetchone()[0]
-        version, newest = _version(conn), migrations()[-1].number
-        if owner != APPLICATION_ID and (tables or version or owner):
-            raise DatabaseRefusedError(
-                f"{path}: is another program's SQLite database; give --db a path of its own"
-            )
-        if version > newest:
-            raise DatabaseRefusedError(
-                f"{path}: was written by a newer ralf-hub (schema {version}, this one knows {newest}); "
-                "it was left untouched: run the newer program, or restore a backup made before the upgrade"
-            )
+        check_identity(conn, path)
         found = conn.execute("PRAGMA quick_check(3)").fetchall()
     if found != [("ok",)]:
         raise DatabaseRefusedError(_corrupt(path, "; ".join(row[0] for row in found)))
+
+
+def check_identity(conn: sqlite3.Connection, path: Path) -> int:
+    """Refuse what is not ours or newer than this program; return the schema's version. Reads two numbers."""
+    tables = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    owner = conn.execute("PRAGMA application_id").fetchone()[0]
+    version, newest = _version(conn), migrations()[-1].number
+    if owner != APPLICATION_ID and (tables or version or owner):
+        raise DatabaseRefusedError(
+            f"{path}: is another program's SQLite database; give --db a path of its own"
+        )
+    if version > newest:
+        raise DatabaseRefusedError(
+            f"{path}: was written by a newer ralf-hub (schema {version}, this one knows {newest}); "
+            "it was left untouched: run the newer program, or restore a backup made before the upgrade"
+        )
+    return version
 
 
 def _version(conn: sqlite3.Connection) -> int:
@@ -140,7 +146,8 @@ def _corrupt(path: Path, what: str) -> str:
     )
 
 
-def _refusal(path: Path, error: sqlite3.DatabaseError) -> DatabaseRefusedError:
+def refusal(path: Path, error: sqlite3.Error) -> DatabaseRefusedError:
+    """Return SQLite's *error* as one line that says what to do."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return DatabaseRefusedError(_corrupt(path, str(error)))
