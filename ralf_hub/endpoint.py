@@ -22,6 +22,11 @@ T = TypeVar("T")
 
 IDEMPOTENCY_WINDOW_MS: Final = 24 * 3_600 * 1000
 IDEMPOTENCY_KEY_LENGTH_MAX: Final = 255
+NESTING_MAX: Final = 64
+"""Levels of lists and objects in a body: far more than anybody needs, and what is taken in can be written out again."""
+FIELDS_MAX: Final = 200
+NAME_LENGTH_MAX: Final = 100
+"""Longer names of fields and parameters are cut where an error names them."""
 _JSON: Final = "application/json"
 
 
@@ -71,24 +76,33 @@ class Call:
         """Who events of this call come from."""
         return f"api:{self.principal.name}"
 
-    async def accept(self, change: Callable[[Ledger], T], answer: Callable[[T], Answer]) -> Answer:
-        """Run *change* in one transaction, with the answer kept in it when an Idempotency-Key was given."""
+    async def accept(
+        self,
+        change: Callable[[Ledger], T],
+        answer: Callable[[T], Answer],
+        *,
+        kept_as: Callable[[T], Answer] | None = None,
+    ) -> Answer:
+        """Run *change* in one transaction, with the answer kept in it when an Idempotency-Key was given.
+
+        *kept_as* makes what is kept where the answer itself must not be written down.
+        """
         if self.idempotency is None:
             return answer(await self.hub.intake.accept(change))
         key, digest = self.idempotency
 
         def run(ledger: Ledger) -> Answer:
             check_replay(ledger, self.principal.id, key, digest)
-            reply = answer(change(ledger))
-            keep(ledger, self.principal.id, key, digest, reply)
-            return reply
+            result = change(ledger)
+            keep(ledger, self.principal.id, key, digest, (kept_as or answer)(result))
+            return answer(result)
 
         reply = await self.hub.intake.accept(run)
         self.kept = True
         return reply
 
 
-Handler = Callable[[Call], Awaitable[Answer]]
+Handler = Callable[[Call], Awaitable[Answer | web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +124,7 @@ class Endpoint:
     errors: Sequence[str] = ()
     """Codes of problems this endpoint has beyond those every endpoint has."""
     raw: bool = False
-    """True where the handler reads the body itself (webhooks, streams)."""
+    """True where the handler reads the query and body itself (webhooks, streams)."""
 
     @property
     def label(self) -> str:
@@ -153,7 +167,7 @@ def field_path(location: Sequence[str | int]) -> str:
     """Return a pydantic location as `depends_on[0]`."""
     text = ""
     for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{part}"
+        text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{part[:NAME_LENGTH_MAX]}"
     return text or "body"
 
 
@@ -184,22 +198,12 @@ def field_errors(error: PydanticError) -> list[FieldError]:
 def parse_query(model: type[Query] | None, request: web.Request) -> Any:
     """Return the query parameters as *model*. HubError `invalid_parameter` names every bad one."""
     given = dict(request.query)
-    repeated = [
-        FieldError(name, "This parameter may be given once.")
-        for name in given
-        if len(request.query.getall(name)) > 1
-    ]
-    if repeated:
-        raise HubError(code="invalid_parameter", errors=repeated)
-    if model is None:
-        if given:
-            raise HubError(
-                code="invalid_parameter",
-                errors=[FieldError(name, "There is no such parameter.") for name in given],
-            )
+    if flaws := _flaws_of_query(request, given):
+        raise HubError(code="invalid_parameter", errors=flaws)
+    if not given and model is None:
         return None
     try:
-        return model.model_validate(given)
+        return (model or Query).model_validate(given)
     except PydanticError as error:
         errors = [
             FieldError(
@@ -211,15 +215,35 @@ def parse_query(model: type[Query] | None, request: web.Request) -> Any:
         raise HubError(code="invalid_parameter", errors=errors) from None
 
 
-def parse_body(model: type[Body], raw: bytes, content_type: str) -> Any:
+def _flaws_of_query(request: web.Request, given: Mapping[str, str]) -> list[FieldError]:
+    """Return what is wrong with parameters whatever they mean; `\ufffd` is what decoding leaves of bad bytes."""
+    flaws = []
+    for name, value in given.items():
+        shown = name[:NAME_LENGTH_MAX]
+        if len(request.query.getall(name)) > 1:
+            flaws.append(FieldError(shown, "This parameter may be given once."))
+        if "\0" in name or "\0" in value:
+            flaws.append(FieldError(shown, "The character NUL is not allowed."))
+        if "\ufffd" in name or "\ufffd" in value:
+            flaws.append(FieldError(shown, "This is not UTF-8 text."))
+    return flaws
+
+
+def parse_body(model: type[Body], raw: bytes, content_type: str, charset: str | None = None) -> Any:
     """Return *raw* as *model*. HubError `unsupported_media_type`, `invalid_json`, `validation_failed`."""
     if raw and content_type != _JSON and not content_type.endswith("+json"):
         raise HubError(f"Send {_JSON}.", code="unsupported_media_type")
+    if charset is not None and charset.lower() not in {"utf-8", "utf8"}:
+        raise HubError("Send JSON in UTF-8.", code="unsupported_media_type")
     try:
         value = orjson.loads(raw) if raw else {}
     except orjson.JSONDecodeError as error:
         raise HubError(f"The body is not valid JSON: {error}.", code="invalid_json") from None
-    if b"\\u0000" in raw and (places := list(_nul_places(value, ""))):
+    if raw.count(b"[") + raw.count(b"{") > NESTING_MAX and _is_deeper(value, NESTING_MAX):
+        raise HubError(f"The body is nested more than {NESTING_MAX} levels deep.", code="invalid_json")
+    if isinstance(value, dict) and len(value) > FIELDS_MAX:
+        raise ValidationError(errors=[FieldError("body", f"There are more than {FIELDS_MAX} fields.")])
+    if b"\\u0000" in raw and (places := _nul_places(value, "")):
         raise ValidationError(
             errors=[FieldError(place, "The character NUL is not allowed.") for place in places]
         )
@@ -229,17 +253,26 @@ def parse_body(model: type[Body], raw: bytes, content_type: str) -> Any:
         raise ValidationError(errors=field_errors(error)) from None
 
 
+def _is_deeper(value: Json, levels: int) -> bool:
+    """Return whether *value* has more than so many levels of lists and objects. Not recursive: it is not trusted yet."""
+    level = [value]
+    for _ in range(levels + 1):
+        level = [item for item in level if isinstance(item, (dict, list))]
+        if not level:
+            return False
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return True
+
+
 def _nul_places(value: Json, place: str) -> list[str]:
     if isinstance(value, str):
         return [place or "body"] if "\0" in value else []
     if isinstance(value, dict):
-        return [
-            found
-            for key, item in value.items()
-            for found in (
-                [f"{place}.<key>"] if "\0" in key else _nul_places(item, f"{place}.{key}" if place else key)
-            )
+        named = [
+            (f"{place}.{key[:NAME_LENGTH_MAX]}" if place else key[:NAME_LENGTH_MAX], key) for key in value
         ]
+        bad = [name.replace("\0", "\ufffd") for name, key in named if "\0" in key]
+        return bad + [found for name, key in named for found in _nul_places(value[key], name)]
     if isinstance(value, list):
         return [found for i, item in enumerate(value) for found in _nul_places(item, f"{place}[{i}]")]
     return []

@@ -77,7 +77,9 @@ class Keyring:
 
     def find(self, key: str, now: str) -> Principal | None:
         """Return whose key this is, or None where it is nobody's, revoked or expired."""
-        if len(key) > KEY_LENGTH_MAX:
+        if (
+            len(key) > KEY_LENGTH_MAX or not key.isprintable()
+        ):  # bytes that are no text cannot be hashed as text
             return None
         digest = sha256_hex(key)
         principal = self._from_settings.get(digest)

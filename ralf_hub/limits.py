@@ -8,6 +8,8 @@ from typing import Final
 NAMES_MAX: Final = 10_000
 """Buckets kept at once; the one unused for longest is forgotten, which can only be kind to its owner."""
 WINDOW_S: Final = 60
+TOLERANCE: Final = 0.01
+"""Of one call: sums of floating-point seconds are never exact, and a limit of 60 has to mean 60."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class RateLimiter:
         step = WINDOW_S / self.per_minute
         empty_at = max(self._empty_at.get(name, now), now)
         backlog = empty_at - now
-        allowed = backlog <= WINDOW_S - step
+        allowed = backlog <= WINDOW_S - step * (1 - TOLERANCE)
         if allowed:
             self._empty_at[name] = empty_at + step
             self._empty_at.move_to_end(name)
@@ -51,11 +53,7 @@ class RateLimiter:
         return Allowance(
             allowed=allowed,
             limit=self.per_minute,
-            remaining=int((WINDOW_S - backlog) / step + 1e-9),
-            retry_after_s=max(1, ceil(backlog - WINDOW_S + step)),
+            remaining=max(0, int((WINDOW_S - backlog) / step + TOLERANCE)),
+            retry_after_s=max(1, ceil(backlog - WINDOW_S + step * (1 - TOLERANCE))),
             reset_s=ceil(backlog),
         )
-
-    def is_spent(self, name: str, now: float) -> bool:
-        """Return whether the next call of *name* would be refused, without counting one."""
-        return self._empty_at.get(name, now) - now > WINDOW_S - WINDOW_S / self.per_minute

@@ -11,11 +11,13 @@ from typing import Any, Final, NoReturn
 
 import orjson
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ralf_hub.delivery import network
 from ralf_hub.endpoint import (
     IDEMPOTENCY_KEY_LENGTH_MAX,
     Answer,
+    Body,
     Call,
     Endpoint,
     ReplayedError,
@@ -36,6 +38,8 @@ access_log = logging.getLogger("ralf_hub.access")
 
 PROBLEM_TYPE: Final = "https://ralf-hub.invalid/problems/"
 """Only a name, as RFC 9457 allows: `docs/errors.md` describes each code."""
+ERRORS_MAX: Final = 100
+"""Invalid fields named in one problem: enough for every honest mistake, and a bound on the answer."""
 _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
@@ -64,22 +68,20 @@ async def door(
     begun = hub.clock.monotonic()
     given = request.headers.get("X-Request-ID", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else hub.clock.token(12)
-    request["request_id"] = request_id
     endpoint: Endpoint | None = getattr(handler, "endpoint", None)
     caller = ANONYMOUS
     headers: dict[str, str] = {}
     try:
+        _check_target(request)
         if endpoint is None:
             response = await handler(request)
         else:
             caller, allowance = admit(hub, endpoint, request)
             if allowance is not None:
                 headers = allowance.headers()
-            request["principal"] = caller
-            if endpoint.raw:
-                response = await handler(request)
-            else:
-                response = _response(await invoke(hub, endpoint, request, caller, request_id))
+            call = Call(hub, request, caller, request_id, request.match_info)
+            answer = await (endpoint.handler(call) if endpoint.raw else invoke(endpoint, call))
+            response = _response(answer) if isinstance(answer, Answer) else answer
     except ReplayedError as replayed:
         stored = replayed.stored
         shown = {**stored.headers, "Idempotency-Replayed": "true"}
@@ -93,8 +95,21 @@ async def door(
         response = problem(HubError(code="internal_error"), request_id)
     if not response.prepared:
         _finish(response, request_id, headers)
-    _count(hub, endpoint, caller, request, response, hub.clock.monotonic() - begun)
+    seconds = hub.clock.monotonic() - begun
+    _count(hub, endpoint, caller, response, seconds)
+    if access_log.isEnabledFor(logging.DEBUG):
+        access_log.debug(
+            "%s %s %s %d %.1f ms", request_id, request.method, request.path, response.status, seconds * 1000
+        )
     return response
+
+
+def _check_target(request: web.Request) -> None:
+    """Refuse a target that is no text: aiohttp lets such bytes through as surrogates, which nothing can store or show."""
+    try:
+        request.raw_path.encode()
+    except UnicodeEncodeError:
+        raise HubError("The request's path and query must be UTF-8 text.", code="bad_request") from None
 
 
 def _finish(response: web.StreamResponse, request_id: str, headers: Mapping[str, str]) -> None:
@@ -187,18 +202,13 @@ def address_of(hub: Services, request: web.Request) -> str:
 # --- one call -------------------------------------------------------------------------------------
 
 
-async def invoke(
-    hub: Services, endpoint: Endpoint, request: web.Request, caller: Principal, request_id: str
-) -> Answer:
+async def invoke(endpoint: Endpoint, call: Call) -> Answer | web.StreamResponse:
     """Parse the input, run the handler, keep its answer where an Idempotency-Key asks for it."""
-    call = Call(
-        hub, request, caller, request_id, request.match_info, query=parse_query(endpoint.query, request)
-    )
-    raw = b""
-    if endpoint.body is not None or request.body_exists:
-        raw = await request.read()
-    if endpoint.body is not None:
-        call.body = parse_body(endpoint.body, raw, request.content_type)
+    request, hub, caller = call.request, call.hub, call.principal
+    call.query = parse_query(endpoint.query, request)
+    raw = await _read(request) if endpoint.body is not None or request.body_exists else b""
+    if endpoint.body is not None or raw:
+        call.body = parse_body(endpoint.body or Body, raw, request.content_type, request.charset)
     key = request.headers.get("Idempotency-Key") if request.method == hdrs.METH_POST else None
     if key is None:
         return await endpoint.handler(call)
@@ -213,9 +223,16 @@ async def invoke(
         lambda conn: check_replay(Ledger(conn, hub.clock, hub.intake.router), caller.id, key, digest)
     )
     answer = await endpoint.handler(call)
-    if not call.kept:
+    if not call.kept and isinstance(answer, Answer):
         await hub.intake.accept(lambda ledger: keep(ledger, caller.id, key, digest, answer))
     return answer
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except (web.RequestPayloadError, HttpProcessingError):
+        raise HubError("The body cannot be read as its headers describe it.", code="bad_request") from None
 
 
 # --- errors ---------------------------------------------------------------------------------------
@@ -234,7 +251,9 @@ def problem(error: HubError, request_id: str) -> web.Response:
         **error.extra,
     }
     if error.errors:
-        document["errors"] = [{"field": item.field, "message": item.message} for item in error.errors]
+        document["errors"] = [
+            {"field": item.field, "message": item.message} for item in error.errors[:ERRORS_MAX]
+        ]
     headers = {**error.headers, hdrs.CONTENT_TYPE: "application/problem+json"}
     return web.Response(status=row.status, body=orjson.dumps(document), headers=headers)
 
@@ -252,7 +271,6 @@ def _count(
     hub: Services,
     endpoint: Endpoint | None,
     caller: Principal,
-    request: web.Request,
     response: web.StreamResponse,
     seconds: float,
 ) -> None:
@@ -264,12 +282,3 @@ def _count(
     hub.meters.answered(
         day=day, key_id=caller.id, endpoint=label, status=response.status, duration_s=seconds, size=size
     )
-    if access_log.isEnabledFor(logging.DEBUG):
-        access_log.debug(
-            "%s %s %s %d %.1f ms",
-            request["request_id"],
-            request.method,
-            request.path,
-            response.status,
-            seconds * 1000,
-        )

@@ -1,5 +1,6 @@
 """What the handlers work with: everything one running hub consists of, made in `app.py`."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,6 +18,7 @@ from ralf_hub.limits import RateLimiter
 from ralf_hub.meters import Meters
 from ralf_hub.model import Json
 from ralf_hub.secrets import Redactor
+from ralf_hub.store import keys
 from ralf_hub.store.database import Database
 from ralf_hub.store.write_check import WriteCheck
 
@@ -54,6 +56,13 @@ class Services:
     stopping: bool = False
     background: dict[str, Callable[[], bool]] = field(default_factory=dict)
     """The loops that must be running: name -> whether it is."""
+
+    _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def reload_keys(self) -> None:
+        """Take the stored keys anew, so that a change counts at once. One after the other: an older view never wins."""
+        async with self._reloading:
+            self.keyring.load_stored(await self.db.read(keys.everyone))
 
     @property
     def settings(self) -> Settings:

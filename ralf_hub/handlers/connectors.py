@@ -9,7 +9,7 @@ from ralf_hub.connectors.base import Connector, NotSentError, UnknownAnswerError
 from ralf_hub.delivery.channel import Channel
 from ralf_hub.endpoint import Answer, Body, Call, Endpoint
 from ralf_hub.errors import NotFoundError
-from ralf_hub.handlers.shared import Text, Title
+from ralf_hub.handlers.shared import PageQuery, Text, Title, slice_answer
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.model import Event, Json
 from ralf_hub.store import connectors as connector_states
@@ -59,12 +59,17 @@ def _channel(call: Call) -> Channel:
 
 
 async def list_connectors(call: Call) -> Answer:
-    """Answer with every enabled connector."""
+    """Answer with the enabled connectors by name."""
     channels = call.hub.dispatcher.channels
     now_ms = call.hub.clock.now()
     numbers = await call.hub.db.read(lambda conn: delivery_numbers(conn, now_ms, list(channels)))
-    listed = [connector_json(channel, numbers[name]) for name, channel in channels.items()]
-    return Answer.json({"connectors": listed, "total": len(listed), "next_cursor": None})
+    return slice_answer(
+        "connectors",
+        sorted(channels.values(), key=lambda channel: channel.name),
+        lambda channel: channel.name,
+        lambda channel: connector_json(channel, numbers[channel.name]),
+        call.query,
+    )
 
 
 async def test_connector(call: Call) -> Answer:
@@ -138,6 +143,7 @@ ENDPOINTS = (
         list_connectors,
         "connectors:read",
         "connectors",
+        query=PageQuery,
         answer="ConnectorList",
     ),
     Endpoint(

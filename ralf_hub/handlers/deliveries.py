@@ -1,6 +1,6 @@
 """Deliveries: what left the house, what is stuck and why; replay and cancel."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -15,7 +15,8 @@ from ralf_hub.store import jobs, outbox
 from ralf_hub.store.jobs import BulkJob
 
 State = Literal["pending", "delivered", "dead", "cancelled"]
-ID_MAX = 2**62
+ID_DIGITS_MAX: Final = 18
+"""As many as surely fit into SQLite's integers."""
 
 
 class DeliveryQuery(PageQuery):
@@ -41,7 +42,7 @@ class BulkReplay(Body):
 
 
 def delivery_json(delivery: Delivery) -> dict[str, Json]:
-    """Return *delivery* as lists show it."""
+    """Return *delivery* as lists show it. One delivery by itself has its attempts in place of their number."""
     return {
         "id": delivery.id,
         "event_id": delivery.event_id,
@@ -51,6 +52,7 @@ def delivery_json(delivery: Delivery) -> dict[str, Json]:
         "action": delivery.action,
         "state": delivery.state,
         "attempts": delivery.attempts,
+        "attempts_counted": delivery.attempts,
         "next_attempt_at": delivery.next_attempt_at if delivery.state == "pending" else None,
         "last_error": delivery.last_error,
         "created_at": delivery.created_at,
@@ -89,7 +91,7 @@ def job_json(job: BulkJob) -> dict[str, Json]:
 def delivery_id(call: Call) -> int:
     """Return the id in the path. NotFoundError where it is no number."""
     text = call.params["id"]
-    if not text.isascii() or not text.isdigit() or int(text[:20]) > ID_MAX:
+    if not (text.isascii() and text.isdigit() and len(text) <= ID_DIGITS_MAX):
         raise NotFoundError(f"There is no delivery {text[:50]}.")
     return int(text)
 
@@ -128,7 +130,6 @@ async def get_delivery(call: Call) -> Answer:
             **delivery_json(delivery),
             "payload": delivery.payload,
             "attempts": [attempt_json(attempt) for attempt in attempts],
-            "attempts_counted": delivery.attempts,
             "explain": explain(delivery, around),
         }
     )

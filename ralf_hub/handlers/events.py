@@ -1,15 +1,20 @@
 """Events: read in `seq` order, wait for the next, emit one."""
 
+import sqlite3
 from typing import Annotated, Any, Final
 
 from pydantic import Field, StringConstraints
 
 from ralf_hub.endpoint import Answer, Body, Call, Endpoint, Query
+from ralf_hub.errors import FieldError, HubError
 from ralf_hub.handlers.shared import METADATA_KEYS_MAX, Limit, Moment, TaskId
 from ralf_hub.model import Event, event_json
 from ralf_hub.store import events, tasks
 
 WAIT_S_MAX: Final = 60.0
+LOOK_AGAIN_S = 5.0
+"""How often a waiting call looks whether its client is still there and the hub not stopping."""
+CURSOR_DIGITS_MAX: Final = 18
 TYPES_MAX: Final = 50
 EventType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.:-]{0,99}$")]
 
@@ -23,7 +28,9 @@ class EventQuery(Query):
     )
     task_id: str | None = Field(default=None, max_length=128, description="Only events of this task.")
     limit: Limit = Field(default=50, description="Events at most.")
-    cursor: int | None = Field(default=None, ge=0, le=2**53, description="`next_cursor` of the page before.")
+    cursor: str | None = Field(
+        default=None, description="`next_cursor` of the page before; it counts instead of `after`."
+    )
     wait: float = Field(
         default=0, ge=0, le=WAIT_S_MAX, description="Seconds to wait where there is none yet."
     )
@@ -43,33 +50,52 @@ class Emit(Body):
 async def list_events(call: Call) -> Answer:
     """Answer with events after `after`, waiting for the first where asked to."""
     query: EventQuery = call.query
-    after = query.after if query.cursor is None else query.cursor
-    types = tuple(name.strip() for name in (query.type or "").split(",") if name.strip())[:TYPES_MAX]
-    found = await _read(call, after, query, types)
-    deadline = call.hub.clock.monotonic() + query.wait
-    seen = after
-    while not found and (left := deadline - call.hub.clock.monotonic()) > 0 and not call.hub.stopping:
-        seen = max(seen, call.hub.feed.last_seq)
-        await call.hub.feed.wait_beyond(seen, min(left, 5.0))
-        found = await _read(call, after, query, types)
-    total, last_seq = await call.hub.db.read(
-        lambda conn: (events.total(conn, types, query.task_id), events.bounds(conn)[1])
-    )
-    following = str(found[-1].seq) if len(found) == query.limit else None
+    hub = call.hub
+    types = _types(query.type)
+
+    def look(conn: sqlite3.Connection) -> tuple[int, list[Event]]:
+        # The order matters: whoever goes on after `last_seq` must not miss what is committed in between.
+        last_seq = events.bounds(conn)[1]
+        return last_seq, events.after(
+            conn, _start(query), limit=query.limit + 1, types=types, task_id=query.task_id
+        )
+
+    deadline = hub.clock.monotonic() + query.wait
+    seen = hub.feed.last_seq
+    last_seq, found = await hub.db.read(look)
+    while not found and (left := deadline - hub.clock.monotonic()) > 0 and not hub.stopping:
+        await hub.feed.wait_beyond(seen, min(left, LOOK_AGAIN_S))
+        if call.request.transport is None:  # nobody is there any more to hear of it
+            break
+        seen = hub.feed.last_seq  # before looking, or an event committed meanwhile would be slept through
+        last_seq, found = await hub.db.read(look)
+    total = await hub.db.read(lambda conn: events.total(conn, types, query.task_id))
+    shown = found[: query.limit]
     return Answer.json(
         {
-            "events": [event_json(event) for event in found],
+            "events": [event_json(event) for event in shown],
             "total": total,
-            "next_cursor": following,
+            "next_cursor": str(shown[-1].seq) if len(found) > query.limit else None,
             "last_seq": last_seq,
         }
     )
 
 
-async def _read(call: Call, after: int, query: EventQuery, types: tuple[str, ...]) -> list[Event]:
-    return await call.hub.db.read(
-        lambda conn: events.after(conn, after, limit=query.limit, types=types, task_id=query.task_id)
-    )
+def _start(query: EventQuery) -> int:
+    """Return the `seq` to go on after. HubError `invalid_cursor`."""
+    if query.cursor is None:
+        return query.after
+    if not (query.cursor.isascii() and query.cursor.isdigit() and len(query.cursor) <= CURSOR_DIGITS_MAX):
+        raise HubError("This cursor was not given out by this list.", code="invalid_cursor")
+    return int(query.cursor)
+
+
+def _types(text: str | None) -> tuple[str, ...]:
+    types = tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
+    if len(types) > TYPES_MAX:
+        error = FieldError("type", f"At most {TYPES_MAX} types can be asked for at once.")
+        raise HubError(code="invalid_parameter", errors=[error])
+    return types
 
 
 async def emit_event(call: Call) -> Answer:

@@ -1,12 +1,12 @@
 """API keys: list, create, revoke. For admins."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from ralf_hub.endpoint import Answer, Body, Call, Endpoint
-from ralf_hub.errors import NotFoundError
-from ralf_hub.handlers.shared import Moment, Name
+from ralf_hub.errors import FieldError, NotFoundError, ValidationError
+from ralf_hub.handlers.shared import Moment, Name, PageQuery, slice_answer
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.keyring import new_key
 from ralf_hub.model import Json
@@ -30,11 +30,14 @@ Scope = Literal[
 ]
 
 
+SCOPES_MAX: Final = 50
+
+
 class KeyCreate(Body):
     """A key to create."""
 
     name: Name = Field(description="Whose key it is.")
-    scopes: list[Scope] = Field(min_length=1, description="What it may do.")
+    scopes: list[Scope] = Field(min_length=1, max_length=SCOPES_MAX, description="What it may do.")
     expires_at: Moment | None = Field(default=None, description="When it ends; never, where left out.")
 
 
@@ -52,31 +55,40 @@ def key_json(key: ApiKey) -> dict[str, Json]:
     }
 
 
-async def reload_keys(call: Call) -> None:
-    """Take the stored keys anew, so that a change counts at once."""
-    call.hub.keyring.load_stored(await call.hub.db.read(keys.everyone))
-
-
 async def list_keys(call: Call) -> Answer:
-    """Answer with every stored key, revoked ones too."""
-    found = await call.hub.db.read(keys.everyone)
-    return Answer.json({"keys": [key_json(key) for key in found], "total": len(found), "next_cursor": None})
+    """Answer with the stored keys, oldest first, revoked ones too."""
+    found = sorted(await call.hub.db.read(keys.everyone), key=lambda key: key.id)
+    return slice_answer("keys", found, lambda key: key.id, key_json, call.query)
+
+
+async def get_key(call: Call) -> Answer:
+    """Answer with one stored key."""
+    key_id = call.params["id"]
+    found = await call.hub.db.read(lambda conn: keys.get(conn, key_id))
+    if found is None:
+        raise NotFoundError(f"There is no key {key_id[:100]}.")
+    return Answer.json(key_json(found))
 
 
 async def create_key(call: Call) -> Answer:
-    """Create a key; it is shown in this answer and never again."""
+    """Create a key; it is shown in this answer and never again, not even where an Idempotency-Key comes twice."""
     body: KeyCreate = call.body
-    key, stored = new_key(call.hub.clock, body.name, body.scopes, expires_at=body.expires_at)
+    if body.expires_at is not None and body.expires_at <= call.hub.clock.iso():
+        raise ValidationError(errors=[FieldError("expires_at", "This must be in the future.")])
+    scopes = list(dict.fromkeys(body.scopes))
+    key, stored = new_key(call.hub.clock, body.name, scopes, expires_at=body.expires_at)
 
-    def insert(ledger: Ledger) -> ApiKey:
+    def insert(ledger: Ledger) -> None:
         keys.insert(ledger.conn, stored)
-        return stored
 
-    # Its own answer is not kept under an Idempotency-Key: that would store the key in clear.
-    call.kept = True
-    await call.hub.intake.accept(insert)
-    await reload_keys(call)
-    return Answer.json({**key_json(stored), "key": key}, 201, {"Location": f"/api/v1/keys/{stored.id}"})
+    def answer(shown: str | None) -> Answer:
+        headers = {"Location": f"/api/v1/keys/{stored.id}"}
+        return Answer.json({**key_json(stored), "key": shown}, 201, headers)
+
+    # Under an Idempotency-Key the answer is kept without the key: nothing in the database may open the door.
+    reply = await call.accept(insert, lambda _: answer(key), kept_as=lambda _: answer(None))
+    await call.hub.reload_keys()
+    return reply
 
 
 async def revoke_key(call: Call) -> Answer:
@@ -91,14 +103,35 @@ async def revoke_key(call: Call) -> Answer:
         return found
 
     answer = await call.accept(revoke, lambda key: Answer.json(key_json(key)))
-    await reload_keys(call)
+    await call.hub.reload_keys()
     return answer
 
 
 _KEYS = "/api/v1/keys"
 
 ENDPOINTS = (
-    Endpoint("GET", _KEYS, "listKeys", "List keys", list_keys, "admin", "keys", answer="KeyList"),
+    Endpoint(
+        "GET",
+        _KEYS,
+        "listKeys",
+        "List keys",
+        list_keys,
+        "admin",
+        "keys",
+        query=PageQuery,
+        answer="KeyList",
+    ),
+    Endpoint(
+        "GET",
+        _KEYS + "/{id}",
+        "getKey",
+        "Read a key",
+        get_key,
+        "admin",
+        "keys",
+        answer="Key",
+        errors=("not_found",),
+    ),
     Endpoint(
         "POST",
         _KEYS,

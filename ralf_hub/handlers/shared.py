@@ -3,14 +3,15 @@
 import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final, TypeVar
+from zlib import crc32
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from ralf_hub.clock import iso, parse_iso
+from ralf_hub.clock import FAR_FUTURE, iso, parse_iso
 from ralf_hub.endpoint import Answer, Query
 from ralf_hub.errors import HubError
-from ralf_hub.model import TASK_ID_PATTERN, Json, Task, task_json
-from ralf_hub.store.rows import PAGE_MAX, Page
+from ralf_hub.model import TASK_ID_PATTERN, Json, Task, link_json, task_json
+from ralf_hub.store.rows import PAGE_MAX, Page, dump, slice_of
 
 T = TypeVar("T")
 
@@ -20,7 +21,8 @@ NAME_LENGTH_MAX: Final = 200
 METADATA_KEYS_MAX: Final = 200
 DEPENDENCIES_MAX: Final = 200
 
-_ENTITY_TAG: Final = re.compile(r'^(?:W/)?"v(\d{1,15})"$')
+MOMENT_MAX: Final = parse_iso(FAR_FUTURE)
+_ENTITY_TAG: Final = re.compile(r'^(?:W/)?"v([0-9]{1,15})(?:-[0-9a-f]{8})?"$')
 
 
 def _not_blank(text: str) -> str:
@@ -31,9 +33,12 @@ def _not_blank(text: str) -> str:
 
 def _moment(text: str) -> str:
     try:
-        return iso(parse_iso(text))
+        moment = parse_iso(text)
     except (ValueError, OverflowError):
         raise ValueError("This must be an ISO-8601 time.") from None
+    if not 0 <= moment <= MOMENT_MAX:
+        raise ValueError("This must be a time of the years 1970 to 9999.")
+    return iso(moment)
 
 
 Title = Annotated[str, StringConstraints(max_length=TITLE_LENGTH_MAX), AfterValidator(_not_blank)]
@@ -70,20 +75,37 @@ def task_answer(task: Task, status: int = 200, headers: dict[str, str] | None = 
     return Answer.json(task_json(task), status, {"ETag": entity_tag(task), **(headers or {})})
 
 
+def slice_answer(
+    noun: str, items: Sequence[T], key: Callable[[T], str], show: Callable[[T], Json], query: PageQuery
+) -> Answer:
+    """Return one page of *items*, a short list in memory in the order of *key*."""
+    return page_answer(noun, slice_of(items, key, limit=query.limit, cursor=query.cursor), show)
+
+
 def entity_tag(task: Task) -> str:
-    """Return the `ETag` of a task: its version."""
-    return f'"v{task.version}"'
+    """Return the `ETag` of a task: its version, and what its links are; those come without a new version."""
+    shown = [link_json(link) for link in task.links if link.external_id is not None]
+    return f'"v{task.version}-{crc32(dump(shown).encode()):08x}"' if shown else f'"v{task.version}"'
 
 
-def expected_version(header: str | None) -> int | None:
-    """Return the version `If-Match` asks for, None where any will do. HubError `version_mismatch` for foreign tags."""
+def expected_versions(header: str | None) -> frozenset[int] | None:
+    """Return the versions `If-Match` names, None where any will do. HubError `version_mismatch` where it names none.
+
+    A weak tag counts as well: proxies that compress weaken tags, and a version says all that matters here.
+    """
     if header is None or header.strip() == "*":
         return None
-    versions = [_ENTITY_TAG.fullmatch(tag.strip()) for tag in header.split(",")]
-    found = [int(match[1]) for match in versions if match]
-    if not found:
+    tags = [_ENTITY_TAG.fullmatch(tag.strip()) for tag in header.split(",")]
+    versions = frozenset(int(tag[1]) for tag in tags if tag)
+    if not versions:
         raise HubError("If-Match must carry the task's ETag.", code="version_mismatch")
-    return max(found)
+    return versions
+
+
+def is_known(header: str | None, tag: str) -> bool:
+    """Return whether `If-None-Match` names *tag*; compared weakly, as https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2 asks."""
+    tags = [part.strip().removeprefix("W/") for part in (header or "").split(",")]
+    return tag in tags or tags == ["*"]
 
 
 def listed(items: Sequence[T], show: Callable[[T], Json]) -> list[Json]:

@@ -14,11 +14,13 @@ from ralf_hub.handlers.shared import (
     TaskId,
     Text,
     Title,
-    expected_version,
+    expected_versions,
+    is_known,
     page_answer,
     task_answer,
 )
 from ralf_hub.intake import tasks as lifecycle
+from ralf_hub.intake.ledger import Ledger
 from ralf_hub.model import Json, task_json
 from ralf_hub.store import tasks
 
@@ -57,24 +59,24 @@ class TaskCreate(Body):
 
 
 class TaskChange(Body):
-    """The fields to change; those left out stay."""
+    """The fields to change; those left out stay, whatever stands here as default; null empties those that may be."""
 
-    title: Title | None = Field(default=None, description="What is to be done, in one line.")
-    description: Text | None = Field(
-        default=None, description="All that whoever does it has to know; Markdown."
+    title: Title = Field(default_factory=str, description="What is to be done, in one line.")
+    description: Text = Field(
+        default_factory=str, description="All that whoever does it has to know; Markdown."
     )
     type: Name | None = Field(default=None, description="What kind of work it is.")
-    priority: Priority | None = Field(default=None, description="How soon.")
+    priority: Priority = Field(default_factory=lambda: "medium", description="How soon.")
     feature_id: Name | None = Field(default=None, description="The feature it belongs to.")
     parent_id: TaskId | None = Field(default=None, description="The task it is a part of.")
-    depends_on: list[TaskId] | None = Field(
-        default=None, max_length=DEPENDENCIES_MAX, description="Tasks to be done before."
+    depends_on: list[TaskId] = Field(
+        default_factory=list, max_length=DEPENDENCIES_MAX, description="Tasks to be done before."
     )
-    metadata: dict[str, Any] | None = Field(
-        default=None, max_length=METADATA_KEYS_MAX, description="Anything else."
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, max_length=METADATA_KEYS_MAX, description="Anything else."
     )
-    status: Status | None = Field(default=None, description="Where it stands now.")
-    progress: int | None = Field(default=None, ge=0, le=100, description="Per cent done.")
+    status: Status = Field(default_factory=lambda: "pending", description="Where it stands now.")
+    progress: int = Field(default_factory=int, ge=0, le=100, description="Per cent done.")
     assignee: Name | None = Field(default=None, description="Who does it.")
     result: Any = Field(default=None, description="What came of it, as JSON.")
     error: Text | None = Field(default=None, description="Why it failed.")
@@ -85,9 +87,6 @@ class Progress(Body):
 
     percent: int = Field(ge=0, le=100, description="Per cent done.")
     note: Text | None = Field(default=None, description="A word on it.")
-
-
-_NEVER_NULL = frozenset({"title", "description", "priority", "depends_on", "metadata", "status", "progress"})
 
 
 async def list_tasks(call: Call) -> Answer:
@@ -114,23 +113,29 @@ async def get_task(call: Call) -> Answer:
     if task is None:
         raise NotFoundError(f"There is no task {task_id}.")
     answer = task_answer(task)
-    if call.request.headers.get("If-None-Match") == answer.headers["ETag"]:
+    if is_known(call.request.headers.get("If-None-Match"), answer.headers["ETag"]):
         return Answer(304, headers=answer.headers)
     return answer
+
+
+def _pick(ledger: Ledger, task_id: str, versions: frozenset[int] | None) -> int | None:
+    """Return the version to hold the task to: of several that `If-Match` named the present one, where it is among them."""
+    if versions is None:
+        return None
+    task = tasks.get(ledger.conn, task_id) if len(versions) > 1 else None
+    return task.version if task is not None and task.version in versions else max(versions)
 
 
 async def change_task(call: Call) -> Answer:
     """Change the fields given."""
     body: TaskChange = call.body
     changes: dict[str, Json] = {name: getattr(body, name) for name in body.model_fields_set}
-    changes = {name: value for name, value in changes.items() if not (value is None and name in _NEVER_NULL)}
     if "depends_on" in changes:
         changes["depends_on"] = tuple(dict.fromkeys(changes["depends_on"]))
-    version = expected_version(call.request.headers.get("If-Match"))
-    task_id = call.params["id"]
+    task_id, versions = call.params["id"], expected_versions(call.request.headers.get("If-Match"))
     return await call.accept(
         lambda ledger: lifecycle.change(
-            ledger, task_id, changes, source=call.source, expected_version=version
+            ledger, task_id, changes, source=call.source, expected_version=_pick(ledger, task_id, versions)
         ),
         task_answer,
     )
@@ -138,10 +143,11 @@ async def change_task(call: Call) -> Answer:
 
 async def cancel_task(call: Call) -> Answer:
     """Cancel a task."""
-    version = expected_version(call.request.headers.get("If-Match"))
-    task_id = call.params["id"]
+    task_id, versions = call.params["id"], expected_versions(call.request.headers.get("If-Match"))
     return await call.accept(
-        lambda ledger: lifecycle.cancel(ledger, task_id, source=call.source, expected_version=version),
+        lambda ledger: lifecycle.cancel(
+            ledger, task_id, source=call.source, expected_version=_pick(ledger, task_id, versions)
+        ),
         task_answer,
     )
 
@@ -149,9 +155,16 @@ async def cancel_task(call: Call) -> Answer:
 async def note_progress(call: Call) -> Answer:
     """Note how far a task has come."""
     body: Progress = call.body
-    task_id = call.params["id"]
+    task_id, versions = call.params["id"], expected_versions(call.request.headers.get("If-Match"))
     return await call.accept(
-        lambda ledger: lifecycle.progress(ledger, task_id, body.percent, body.note, source=call.source),
+        lambda ledger: lifecycle.progress(
+            ledger,
+            task_id,
+            body.percent,
+            body.note,
+            source=call.source,
+            expected_version=_pick(ledger, task_id, versions),
+        ),
         task_answer,
     )
 
@@ -241,6 +254,6 @@ ENDPOINTS = (
         "tasks",
         body=Progress,
         answer="Task",
-        errors=("not_found", "invalid_transition", "validation_failed"),
+        errors=_CHANGE_ERRORS,
     ),
 )

@@ -105,15 +105,7 @@ def change(
 
     HubError `not_found`, `version_mismatch`, `invalid_transition` (with the allowed statuses), `validation_failed`.
     """
-    was = tasks.get(ledger.conn, task_id)
-    if was is None:
-        raise NotFoundError(f"There is no task {task_id}.")
-    if expected_version is not None and was.version != expected_version:
-        raise HubError(
-            f"The task is at version {was.version}, you changed version {expected_version}.",
-            code="version_mismatch",
-            extra={"version": was.version},
-        )
+    was = _present(ledger, task_id, expected_version)
     wanted = {name: value for name, value in changes.items() if getattr(was, name) != value}
     if not wanted:
         return was
@@ -140,6 +132,20 @@ def settle(ledger: Ledger, was: Task, wanted: Mapping[str, Any]) -> Task:
     """Write what was wanted and what follows from it; the event is the caller's, and so is asking what is allowed."""
     task = _applied(was, wanted, ledger.now)
     tasks.update(ledger.conn, task, was=was)
+    return task
+
+
+def _present(ledger: Ledger, task_id: str, expected_version: int | None) -> Task:
+    """Return the task as it is. HubError `not_found`, `version_mismatch`."""
+    task = tasks.get(ledger.conn, task_id)
+    if task is None:
+        raise NotFoundError(f"There is no task {task_id}.")
+    if expected_version is not None and task.version != expected_version:
+        raise HubError(
+            f"The task is at version {task.version}, you changed version {expected_version}.",
+            code="version_mismatch",
+            extra={"version": task.version},
+        )
     return task
 
 
@@ -219,11 +225,20 @@ def _shown(wanted: Mapping[str, Any]) -> dict[str, Json]:
     }
 
 
-def progress(ledger: Ledger, task_id: str, percent: int, note: str | None, *, source: str) -> Task:
-    """Note how far a task has come; always an event, since a note alone is news too."""
-    was = tasks.get(ledger.conn, task_id)
-    if was is None:
-        raise NotFoundError(f"There is no task {task_id}.")
+def progress(
+    ledger: Ledger,
+    task_id: str,
+    percent: int,
+    note: str | None,
+    *,
+    source: str,
+    expected_version: int | None = None,
+) -> Task:
+    """Note how far a task has come; always an event, since a note alone is news too.
+
+    HubError `not_found`, `version_mismatch`, `invalid_transition`.
+    """
+    was = _present(ledger, task_id, expected_version)
     if was.status not in OPEN_STATUSES:
         raise ConflictError(
             f"A task that is {was.status} makes no progress.",

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 PAGE_MAX: Final = 200
 CURSOR_LENGTH_MAX: Final = 1024
+INTEGER_MAX: Final = 2**63 - 1
+"""The largest number SQLite takes."""
 
 
 def dump(value: Json) -> str:
@@ -52,6 +54,8 @@ def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
     except (ValueError, binascii.Error) as error:
         raise HubError("This cursor was not given out by this list.", code="invalid_cursor") from error
     if not isinstance(position, list) or [type(part) for part in position] != list(types):
+        raise HubError("This cursor was not given out by this list.", code="invalid_cursor")
+    if any(isinstance(part, int) and not 0 <= part <= INTEGER_MAX for part in position):
         raise HubError("This cursor was not given out by this list.", code="invalid_cursor")
     return tuple(position)
 
@@ -91,6 +95,14 @@ def page_of(
     items = [make(row) for row in rows[:limit]]
     more = len(rows) > limit and items
     return Page(items, total, encode_cursor(*position(items[-1])) if more else None)
+
+
+def slice_of(items: Sequence[T], key: Callable[[T], str], *, limit: int, cursor: str | None) -> Page[T]:
+    """Return a page of *items*, which are in the order of *key*: for short lists that are in memory anyway."""
+    after = None if cursor is None else decode_cursor(cursor, str)[0]
+    rest = [item for item in items if after is None or key(item) > after]
+    more = len(rest) > limit
+    return Page(rest[:limit], len(items), encode_cursor(key(rest[limit - 1])) if more else None)
 
 
 def scalar(conn: sqlite3.Connection, sql: str, values: Sequence[Any] = ()) -> Any:

@@ -1,0 +1,37 @@
+"""Fixtures of the API tests: a hub on a real database file, asked through a real socket."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_aiohttp.plugin import AiohttpClient
+
+from ralf_hub.app import build_app
+from ralf_hub.clock import Clock
+from tests.api.helpers import Api, settings
+from tests.support import SettableClock
+
+Start = Callable[..., Awaitable[Api]]
+
+
+@pytest.fixture
+def start(aiohttp_client: AiohttpClient, db_path: Path, clock: SettableClock) -> Start:
+    """Start a hub with these sections of settings over the usual ones; a second call starts it anew."""
+    running: list[Api] = []
+
+    async def start(*, own_clock: Clock | None = None, **sections: Any) -> Api:
+        while running:
+            await running.pop().client.close()
+        app = build_app(settings(db_path, **sections), own_clock or clock.clock)
+        api = Api(await aiohttp_client(app))
+        running.append(api)
+        return api
+
+    return start
+
+
+@pytest.fixture
+async def api(start: Start) -> Api:
+    """A hub without connectors whose clock stands still."""
+    return await start()
