@@ -58,10 +58,10 @@ def class_for(reader: Reader, type_name: str, loc: Loc) -> type[Connector] | Non
         return connector_class(type_name)
     except KeyError:
         _unknown_type(reader, type_name, loc)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         reader.findings.add(
             loc,
-            f"its connector needs the library {error.name or 'that could not be imported'}",
+            f"its connector needs the library {error.name}",
             f"pip install 'ralf-hub[{type_name}]', or enabled = false",
         )
     except Exception as error:  # noqa: BLE001 - a connector from elsewhere may raise anything

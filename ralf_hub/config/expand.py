@@ -17,6 +17,10 @@ NO_VARIABLE: Final = (
     "has a ${ that begins no variable; write ${NAME}, ${NAME:-default}, or $${ for the text itself"
 )
 
+TEXT_MAX: Final = 65_536
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""How Python shows bytes of the environment that are no UTF-8."""
+
 _LEFT_OUT: Final = object()
 
 
@@ -65,35 +69,50 @@ def _value(value: Json, loc: Loc, env: Mapping[str, str], found: Expansion) -> J
 
 
 def _text(text: str, loc: Loc, env: Mapping[str, str], found: Expansion) -> Json:
-    unset: list[str] = []
-    malformed = ""
+    replacer = _Replacer(env, len(text))
+    replaced = _DOLLAR_BRACE.sub(replacer, text)
+    found.revealed |= replacer.revealed
+    if replacer.malformed:
+        found.malformed[loc] = replacer.malformed
+        return _LEFT_OUT
+    if replacer.unset:
+        found.unset[loc] = tuple(dict.fromkeys(replacer.unset))
+        return _LEFT_OUT
+    found.replaced.add(loc)
+    return replaced or _LEFT_OUT
 
-    def replace(match: re.Match[str]) -> str:
-        nonlocal malformed
+
+class _Replacer:
+    """Gives the values for the variables of one text, and notes why it cannot."""
+
+    def __init__(self, env: Mapping[str, str], length: int) -> None:
+        self.malformed = ""
+        self.unset: list[str] = []
+        self.revealed: set[str] = set()
+        self._env = env
+        self._length = length
+
+    def __call__(self, match: re.Match[str]) -> str:
         if match["inside"] is None:
             return "${"
         variable = _INSIDE.fullmatch(match["inside"])
         if variable is None or not match["end"]:
-            malformed = NO_VARIABLE
+            self.malformed = NO_VARIABLE
             return ""
-        value = env.get(variable["name"], "")
-        if any("\ud800" <= char <= "\udfff" for char in value):  # how Python shows bytes that are no UTF-8
-            malformed = f"names {variable['name']}, which is not UTF-8 text"
-            return ""
-        if value:
-            found.revealed.add(value)
-            return value
-        if variable["default"] is None:
-            unset.append(variable["name"])
-            return ""
-        return variable["default"][2:]
+        return self._value(variable["name"], variable["default"])
 
-    replaced = _DOLLAR_BRACE.sub(replace, text)
-    if malformed:
-        found.malformed[loc] = malformed
-        return _LEFT_OUT
-    if unset:
-        found.unset[loc] = tuple(dict.fromkeys(unset))
-        return _LEFT_OUT
-    found.replaced.add(loc)
-    return replaced or _LEFT_OUT
+    def _value(self, name: str, default: str | None) -> str:
+        value = self._env.get(name, "")
+        self._length += len(value)
+        if self._length > TEXT_MAX:
+            self.malformed = f"becomes longer than {TEXT_MAX:,} characters"
+        elif _SURROGATE.search(value):
+            self.malformed = f"names {name}, which is not UTF-8 text"
+        elif value:
+            self.revealed.add(value)
+            return value
+        elif default is None:
+            self.unset.append(name)
+        else:
+            return default.removeprefix(":-")
+        return ""

@@ -23,6 +23,8 @@ from ralf_hub.secrets import Redactor
 _BARE_KEY: Final = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 _KEY_SHOWN_MAX: Final = 40
 
+PROBLEMS_MAX: Final = 100
+
 _WORDS: Final = {
     "missing": "is missing",
     "int_type": "must be a whole number",
@@ -68,6 +70,10 @@ def key_text(loc: Loc) -> str:
     return text or "file"
 
 
+class TooManyError(Exception):
+    """More is wrong than anyone reads at once; what was found so far stands in the findings."""
+
+
 class Findings:
     """Collects the problems and warnings of one settings file."""
 
@@ -77,8 +83,6 @@ class Findings:
         self.expansion = expansion
         self._revealed = set(expansion.revealed)
         self._explained: set[Loc] = set()
-        for place, reason in expansion.malformed.items():
-            self.problems.append(SettingsProblem(str(source.path), key_text(place), reason))
 
     @property
     def fatal(self) -> bool:
@@ -95,8 +99,16 @@ class Findings:
         way = self.in_file(loc)
         file = "command line" if way in self.expansion.overridden else str(self.source.path)
         problem = SettingsProblem(file, hide(key_text(way)), hide(message), hide(remedy), fatal)
-        if problem not in self.problems:
-            self.problems.append(problem)
+        self._keep(problem)
+
+    def _keep(self, problem: SettingsProblem) -> None:
+        if problem in self.problems:
+            return
+        if len(self.problems) == PROBLEMS_MAX:
+            words = f"has more to tell of than these {PROBLEMS_MAX} problems and warnings"
+            self.problems.append(SettingsProblem(str(self.source.path), "file", words))
+            raise TooManyError
+        self.problems.append(problem)
 
     def warn(self, loc: Loc, message: str, remedy: str = "") -> None:
         """Note what does not stop the hub but is worth a look."""
@@ -115,18 +127,14 @@ class Findings:
         return list(dict.fromkeys(names))
 
     def tell_unset(self) -> None:
-        """Warn of every unset variable that no problem has explained yet."""
+        """Note every malformed variable, and warn of every unset one that no problem has explained yet."""
+        for place, reason in self.expansion.malformed.items():
+            self._keep(SettingsProblem(str(self.source.path), key_text(place), reason))
         for place, variables in self.expansion.unset.items():
             if place not in self._explained:
                 self._explained.add(place)
-                self.problems.append(
-                    SettingsProblem(
-                        str(self.source.path),
-                        key_text(place),
-                        f"is left out, because {not_set(variables)}",
-                        fatal=False,
-                    )
-                )
+                message = f"is left out, because {not_set(variables)}"
+                self._keep(SettingsProblem(str(self.source.path), key_text(place), message, fatal=False))
 
     def in_file(self, loc: Loc) -> Loc:
         """Return *loc* with list positions as in the file, where left-out items still count."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from ralf_hub.config.connectors import read_connectors
 from ralf_hub.config.effective import fingerprint
 from ralf_hub.config.expand import Expansion, Loc, expand
+from ralf_hub.config.findings import TooManyError
 from ralf_hub.config.models import Settings
 from ralf_hub.config.old_layout import is_old, is_placeholder
 from ralf_hub.config.patterns import probably_meant, wants
@@ -73,9 +75,11 @@ def load_tree(
     expansion = expand(tree, env)
     _override(expansion, overrides or {})
     reader = Reader(source, expansion)
-    settings = _read(reader, expansion.tree)
-    reader.findings.tell_unset()
-    reader.check_permissions(mode)
+    settings: Settings | None = None
+    with suppress(TooManyError):
+        settings = _read(reader, expansion.tree)
+        reader.findings.tell_unset()
+        reader.check_permissions(mode)
     if settings is None or reader.findings.fatal:
         raise SettingsError(reader.findings.problems)
     return Loaded(
@@ -167,24 +171,29 @@ def _check(reader: Reader, settings: Settings) -> None:
 
 def _check_routes(reader: Reader, settings: Settings, places: Mapping[str, Loc]) -> None:
     """Build the connectors once, for the problems only building shows, and tell of routes that meet."""
-    built: dict[str, Connector] = {}
+    known: dict[str, list[tuple[str, frozenset[str]]]] = {}
     for name, section in settings.connectors.items():
         if not section.enabled:
             continue
         try:
-            built[name] = connector_class(section.type)(name, section, ConnectorEnv())
+            connector = connector_class(section.type)(name, section, ConnectorEnv())
+            wanted = frozenset(kind for kind in EVENT_TYPES if _wanted(connector, kind))
+            destinations = connector.destinations()
         except ValueError as error:
             reader.findings.add(places[name], str(error))
         except Exception as error:  # noqa: BLE001 - a connector from elsewhere may raise anything
             reader.findings.add(places[name], f"cannot be built: {type(error).__name__}")
-    earlier: list[Connector] = []
-    for name, connector in built.items():
-        for other in earlier:
-            both = [kind for kind in EVENT_TYPES if _wanted(connector, kind) and _wanted(other, kind)]
-            if both and connector.destinations() & other.destinations():
-                message = f"leads to the same place as {other.name}: what both ask for ({', '.join(both)}) is delivered once"
-                reader.findings.warn(places[name], message)
-        earlier.append(connector)
+        else:
+            earlier = [each for place in sorted(destinations) for each in known.get(place, ())]
+            for other, others in dict(earlier).items():
+                both = ", ".join(kind for kind in EVENT_TYPES if kind in wanted & others)
+                if both:
+                    message = (
+                        f"leads to the same place as {other}: what both ask for ({both}) is delivered once"
+                    )
+                    reader.findings.warn(places[name], message)
+            for place in destinations:
+                known.setdefault(place, []).append((name, wanted))
 
 
 def _wanted(connector: Connector, event_type: str) -> bool:

@@ -64,6 +64,11 @@ def test_a_variable_that_is_no_text() -> None:
     assert found.malformed == {("a",): "names RAW, which is not UTF-8 text"}
 
 
+def test_a_text_cannot_grow_without_end() -> None:
+    found = expand({"a": "${LONG}" * 1_000}, {"LONG": "x" * 100_000})
+    assert found.malformed == {("a",): "becomes longer than 65,536 characters"}
+
+
 def test_keys_and_other_values_stay() -> None:
     tree = {"${A}": 1, "b": [True, None, 2.5]}
     assert expand(tree, ENV).tree == tree

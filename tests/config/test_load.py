@@ -308,6 +308,35 @@ def test_the_older_layout_is_recognised(tmp_path: Path) -> None:
     assert "ralf-hub init --from" in found["file"].remedy
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[api]\n" + "".join(f"key{number} = 1\n" for number in range(5_000)),
+        "[api]\napi_keys = [" + "'${MISSING}', " * 5_000 + "]\n",
+        "[connectors.console]\nevents = [" + "'task_complete', " * 5_000 + "]\n",
+        "".join(f"[connectors.c{number}]\n" for number in range(5_000)),
+        "".join(f"[connectors.c{number}]\ntype = 'console'\n" for number in range(5_000)),
+        "".join(f"[[webhooks.incoming]]\nservice = 'service-{number}'\n" for number in range(3_000)),
+    ],
+)
+def test_more_than_anyone_reads_is_not_told(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(write(tmp_path, text), {})
+    assert len(caught.value.problems) == 101
+    assert caught.value.problems[-1].message == "has more to tell of than these 100 problems and warnings"
+    assert caught.value.__context__ is None
+
+
+def test_a_thousand_connectors_load(tmp_path: Path) -> None:
+    text = "".join(
+        f'[connectors.c{number}]\ntype = "webhook"\nurl = "https://example.org/{number}"\nevents = ["*"]\n'
+        for number in range(1_000)
+    )
+    loaded = good(tmp_path, text)
+    assert len(loaded.settings.connectors) == 1_000
+    assert loaded.warnings == ()
+
+
 def test_settings_do_not_change(tmp_path: Path) -> None:
     settings = good(tmp_path, "").settings
     with pytest.raises(ValueError, match="frozen"):
