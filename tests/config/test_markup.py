@@ -1,7 +1,7 @@
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ralf_hub.config.markup import MarkupError, parse_toml
@@ -133,6 +133,7 @@ def test_no_flaw_quotes_the_file(parse: object, text: str) -> None:
     assert "canary" not in str(flaws(parse, text))
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_tree_or_a_flaw(text: str) -> None:
     for parse in (parse_toml, parse_yaml):
@@ -142,6 +143,7 @@ def test_any_text_is_a_tree_or_a_flaw(text: str) -> None:
             assert error.flaws  # noqa: PT017 - either way is fine, another exception is not
 
 
+@settings(deadline=None)
 @given(st.text("abc:-[]{}&*!|>'\"#%@`,\n\t =.0129~<"))
 def test_any_text_of_signs_is_a_tree_or_a_flaw(text: str) -> None:
     test_any_text_is_a_tree_or_a_flaw.hypothesis.inner_test(text)  # type: ignore[attr-defined]

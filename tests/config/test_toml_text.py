@@ -1,6 +1,6 @@
 import tomllib
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ralf_hub.config.toml_text import to_toml
@@ -14,6 +14,7 @@ trees = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(texts, trees, max_size=5))
 def test_what_is_written_is_read_again(tree: dict[str, object]) -> None:
     assert tomllib.loads(to_toml(tree)) == tree
