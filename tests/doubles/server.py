@@ -59,12 +59,20 @@ class Double:
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self.seen: list[Seen] = []
+        self.violations: list[str] = []
         self.port = 0
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
 
     def routes(self) -> list[web.RouteDef]:
         raise NotImplementedError
+
+    def violation(self, seen: Seen) -> str | None:
+        """Return what in *seen* breaks the service's contract; doubles with a contract override it."""
+        del seen
+
+    def violation(self, request: web.Request, body: bytes) -> str | None:
+        """Say how a request breaks the service's own description; it is answered 400 and fails the test."""
 
     @property
     def url(self) -> str:
@@ -111,6 +119,7 @@ class Double:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+        assert self.violations == []
 
     # --- faults -----------------------------------------------------------------------------------
 
@@ -128,15 +137,14 @@ class Double:
         if request.path.startswith("/_control/"):
             return await handler(request)
         body = await request.read()
-        self.seen.append(
-            Seen(
-                request.method,
-                request.path,
-                dict(request.query),
-                {k.lower(): v for k, v in request.headers.items()},
-                body,
-            )
-        )
+        headers = {k.lower(): v for k, v in request.headers.items()}
+        seen = Seen(request.method, request.path, dict(request.query), headers, body)
+        self.seen.append(seen)
+        if (violation := self.violation(seen)) is not None:
+            self.violations.append(violation)
+        if violation := self.violation(request, body):
+            self.violations.append(violation)
+            return web.Response(status=400, text=f"violates the description: {violation}")
         fault = self._fault(request.path)
         if fault is None:
             return await handler(request)

@@ -1,0 +1,78 @@
+"""Holds every request a double gets to the service's own OpenAPI description, which lies in ../shared/specs.
+
+It fails closed: a path, method, parameter or body the description does not know is a violation. The descriptions are
+not part of this repository (`RALF_HUB_SHARED` says where they are); where they are absent nothing is checked, and the
+tests that rest on it say so.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from openapi_core import Config, OpenAPI
+from openapi_core.exceptions import OpenAPIError
+from openapi_core.testing import MockRequest
+
+SHARED = Path(os.environ.get("RALF_HUB_SHARED", Path(__file__).parents[3] / "shared"))
+SPECS = SHARED / "specs"
+
+needs_specs = pytest.mark.skipif(
+    not SPECS.is_dir(), reason=f"the services' descriptions are not at {SPECS}: requests are not checked"
+)
+
+
+class Contract:
+    """One service's description, `spec` below the folder of specs, as reached at `host`.
+
+    `more` are paths the file leaves out, written by hand after the service's documentation.
+    """
+
+    def __init__(self, spec: str, host: str, more: Mapping[str, Any] | None = None) -> None:
+        self._openapi = _load(spec, json.dumps(more or {}))
+        self._host = host
+
+    def violation(self, request: web.Request, body: bytes) -> str | None:
+        """Return what is wrong with *request*; None where nothing is, or nothing can be checked."""
+        if self._openapi is None:
+            return None
+        args = {name: request.query.getall(name) for name in request.query}
+        asked = MockRequest(
+            self._host,
+            request.method.lower(),
+            request.raw_path.partition("?")[0],
+            args={name: values if len(values) > 1 else values[0] for name, values in args.items()},
+            headers=dict(request.headers),
+            data=body or None,
+            content_type=request.content_type,
+        )
+        try:
+            self._openapi.validate_request(asked)
+        except OpenAPIError as error:
+            return f"{request.method} {request.raw_path}: {_words(error)}"
+        return None
+
+
+@cache
+def _load(spec: str, more: str) -> OpenAPI | None:
+    path = SPECS / spec
+    if not path.is_file():
+        return None
+    described = json.loads(path.read_text(encoding="utf-8"))
+    described["paths"].update(json.loads(more))
+    # Without the check of the description itself: some services' own files do not pass it.
+    return OpenAPI.from_dict(described, config=Config(spec_validator_cls=None))
+
+
+def _words(error: BaseException) -> str:
+    """Say all of an error: openapi-core keeps the schema's own words in the causes."""
+    said, seen = [], error
+    while seen is not None and len(said) < 5:
+        said.append(str(seen))
+        said += [str(problem.message) for problem in getattr(seen, "schema_errors", ())]
+        seen = seen.__cause__
+    return "; ".join(said)
