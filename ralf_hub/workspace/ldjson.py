@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Generator, Iterator
+from typing import Final
 
 from ralf_hub.model import Json
 from ralf_hub.workspace.chunks import GARBAGE, JSON, TOO_LONG, Chunk, Lines, Place, Readable
 from ralf_hub.workspace.values import UnreadableError
+
+TRIES_MAX: Final = 100
+"""How often the end of one object is looked for: each look decodes all of it."""
 
 _DECODER = json.JSONDecoder()
 
@@ -37,6 +41,7 @@ class JsonScanner:
         self._held_place = start
         self._size = 0
         self._depth = 0
+        self._tries = 0
         self._ended = True
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -54,55 +59,60 @@ class JsonScanner:
         yield from self._give_up(ended=self._ended)
 
     def _take(self, line: bytes) -> Iterator[Chunk]:
-        text = line.strip().rstrip(b",")
-        if text in {b"", b"[", b"]"}:
-            return
-        opens = text.startswith((b"{", b"[{"))
-        if opens and (not self._held or line[:1] in b"{["):
-            rest = yield from self._whole(text.removeprefix(b"["), self._place)
-            if rest:
-                yield from self._give_up()
-                self._hold(rest, self._place)
-        elif self._held:
-            self._hold(text, self._held_place)
+        text = line.strip()
+        if self._held and line[:1] not in {b"{", b"["}:
+            self._hold(text)
             if self._depth <= 0 or line.startswith(b"}"):
                 yield from self._close()
-        else:
+            return
+        text = text.removeprefix(b"[").removesuffix(b"]").strip().rstrip(b",")
+        if text.startswith(b"{"):
+            rest = yield from self._whole(text, self._place)
+            if rest.startswith(b"{"):
+                yield from self._give_up()
+                self._hold(rest)
+            elif rest:
+                yield Chunk(GARBAGE, rest, self._place, self._ended)
+        elif text:
             yield Chunk(GARBAGE, line, self._place, self._ended)
 
     def _whole(self, text: bytes, place: Place) -> Generator[Chunk, None, bytes]:
-        """Yield the objects that *text* begins with; return what is left, an object not yet finished."""
-        if _is_json(text):
+        """Yield the objects that *text* begins with; return what is left of it."""
+        rest = text.decode(errors="replace")
+        if _is_json(rest):
             yield Chunk(JSON, text, place, self._ended, self._resume())
             return b""
-        rest = text.decode(errors="replace")
         while rest.startswith("{"):
             try:
                 _, end = _DECODER.raw_decode(rest)
             except (ValueError, RecursionError):
                 break
             yield Chunk(JSON, rest[:end].encode(errors="replace"), place, self._ended, self._resume())
-            rest = rest[end:].lstrip(" ,\t")
-        return rest.strip("]").encode(errors="replace")
+            rest = rest[end:].lstrip(" ,\t\n")
+        return rest.encode(errors="replace")
 
     def _resume(self) -> Place | None:
         return self._held_place if self._held else None
 
-    def _hold(self, text: bytes, place: Place) -> None:
+    def _hold(self, text: bytes) -> None:
         if not self._held:
-            self._held_place, self._size, self._depth = place, 0, 0
+            self._held_place, self._size, self._depth, self._tries = self._place, 0, 0, 0
         self._size += len(text) + 1
         self._depth += text.count(b"{") - text.count(b"}")
         if self._size <= self._max:
             self._held.append(text)
 
     def _close(self) -> Iterator[Chunk]:
-        """Yield the open object if it is whole now."""
-        rest = yield from self._whole(b"\n".join(self._held), self._held_place)
-        if rest.startswith(b"{") and self._depth > 0:
+        """Yield the open object if it is whole now; the line that ends it may begin another."""
+        text = b"\n".join(self._held)
+        rest = yield from self._whole(text, self._held_place)
+        self._tries += 1
+        if rest == text and self._depth > 0 and self._tries < TRIES_MAX:
             return
         self._held = []
-        if rest:
+        if rest.startswith(b"{") and rest != text:
+            self._hold(rest)
+        elif rest.strip(b"]"):
             yield Chunk(GARBAGE, rest, self._held_place)
 
     def _give_up(self, *, ended: bool = True) -> Iterator[Chunk]:
@@ -112,7 +122,7 @@ class JsonScanner:
             self._held = []
 
 
-def _is_json(text: bytes) -> bool:
+def _is_json(text: str) -> bool:
     try:
         json.loads(text)
     except (ValueError, RecursionError):

@@ -66,7 +66,10 @@ def _offset(text: str) -> timedelta:
         return timedelta(0)
     sign = -1 if text[0] == "-" else 1
     hours, minutes = [*text[1:].split(":"), "0"][:2] if ":" in text else (text[1:3], text[3:] or "0")
-    return sign * timedelta(hours=int(hours), minutes=int(minutes))
+    shift = timedelta(hours=int(hours), minutes=int(minutes))
+    if shift >= timedelta(days=1):
+        raise ValueError(text)
+    return sign * shift
 
 
 def time_iso(value: object, zone: tzinfo) -> str | None:

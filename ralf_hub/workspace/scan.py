@@ -1,7 +1,6 @@
 """Walking a workspace: which files are tasks, and everything the readers make of the tree."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -12,19 +11,14 @@ from ralf_hub.workspace import tasks as tasks_
 from ralf_hub.workspace.events import Reading
 from ralf_hub.workspace.files import RefusedError, Walk, read_regular, reason
 from ralf_hub.workspace.following import FileState, Following, follow
-from ralf_hub.workspace.layout import STATUS_BY_FOLDER, Layout, find_layout
+from ralf_hub.workspace.layout import Layout, find_layout
 from ralf_hub.workspace.meaning import Meaning
 from ralf_hub.workspace.queue import Queue, read_queue
 from ralf_hub.workspace.records import FeatureRecord, Limits, Problem, TaskRecord, capped
-from ralf_hub.workspace.tasks import Resolution, TaskSource
+from ralf_hub.workspace.sources import TASK_FILES, classify, is_named_as_task, is_own_folder
+from ralf_hub.workspace.tasks import TaskSource
 
-TASK_FILE: Final = "task.md"
-CONTEXT_FILE: Final = "TASK-CONTEXT.md"
-SUBTASKS: Final = "subtasks"
 PROGRESS_EVERY: Final = 100
-
-_TASK_NAME = re.compile(r"(?:(?:[A-Z]+-)*(?:SUB)?TASK|RALF|IMP|STOP|FG|ACTION-PLAN)[-_].+")
-_NOT_TASKS = frozenset({"README", "INDEX", "AGENT_CONTEXT", "ACTIVE-CONTEXT", "TASK-CONTEXT", "TEMPLATE"})
 
 Progress = Callable[[str, int], None]
 """Called with what is being read and how many of it were read so far."""
@@ -135,18 +129,16 @@ def read_task_file(
     if base is None:
         return None, problems
     parts = path.relative_to(base).parts
-    task_dirs = {
-        parts[:depth]
-        for depth in range(1, len(parts))
-        if any(
-            (base.joinpath(*parts[:depth]) / name).exists()
-            for name in (TASK_FILE, TASK_FILE.replace("task", "TASK"))
-        )
-    }
-    source = _classify(parts, task_dirs, layout.relative(path))
+    above = (parts[:depth] for depth in range(1, len(parts)))
+    task_dirs = {dirs for dirs in above if is_own_folder(dirs) and _has_task_file(base.joinpath(*dirs))}
+    source = classify(parts, task_dirs, layout.relative(path))
     if source is None:
         return None, problems
     return _read_task_file(path, source, layout, settings, problems), problems
+
+
+def _has_task_file(folder: Path) -> bool:
+    return any((folder / name).exists() for name in TASK_FILES)
 
 
 def _task_files(
@@ -158,44 +150,13 @@ def _task_files(
         task_dirs: set[tuple[str, ...]] = set()
         for folder, _, files in walk.folders(base):
             parts = folder.relative_to(base).parts
-            if parts and any(name.lower() == TASK_FILE for name in files):
+            if is_own_folder(parts) and any(name in TASK_FILES for name in files):
                 task_dirs.add(parts)
             for name in files:
-                if name.endswith(".md"):
-                    source = _classify((*parts, name), task_dirs, layout.relative(folder / name))
-                    if source is not None:
-                        yield folder / name, source
+                source = classify((*parts, name), task_dirs, layout.relative(folder / name))
+                if source is not None:
+                    yield folder / name, source
     problems.extend(walk.problems)
-
-
-def _classify(parts: tuple[str, ...], task_dirs: Iterable[tuple[str, ...]], file: str) -> TaskSource | None:
-    """Return what the file at *parts* (below a folder of tasks) is the source of, or None.
-
-    *task_dirs* are the folders that hold a task.md: inside one, other files are its notes, except
-    in `subtasks`.
-    """
-    *folders, name = parts
-    if name.startswith(".") or any(f.lower().startswith("template") or f.startswith(".") for f in folders):
-        return None
-    status = folders[0] if folders and folders[0] in STATUS_BY_FOLDER else ""
-    dirs = [parts[:depth] for depth in range(1, len(parts)) if parts[:depth] in task_dirs]
-    if name.lower() == TASK_FILE:
-        is_task = len(folders) > bool(status)
-        return (
-            TaskSource(file, status, folders[-1], dirs[-2][-1] if len(dirs) > 1 else None)
-            if is_task
-            else None
-        )
-    if status == "working" and name == CONTEXT_FILE and len(folders) > 1:
-        return TaskSource(file, status, folders[1], is_context=True)
-    stem, parent = name.removesuffix(".md"), dirs[-1][-1] if dirs else None
-    is_subtask = SUBTASKS in folders[len(dirs[-1]) if dirs else 1 :]
-    if is_subtask and parent is None:
-        parent = folders[folders.index(SUBTASKS) - 1]
-    named_so = _TASK_NAME.fullmatch(stem) is not None or (bool(status) and len(folders) == 1)
-    if stem in _NOT_TASKS or not named_so or (dirs and not is_subtask):
-        return None
-    return TaskSource(file, status, stem, parent)
 
 
 def _read_task_file(
@@ -205,7 +166,7 @@ def _read_task_file(
     if text is None:
         return None
     record, found = tasks_.read_task(text, source, settings.zone)
-    stray = not _TASK_NAME.fullmatch(source.stem) and path.name.lower() != TASK_FILE and not source.is_context
+    stray = not (source.is_context or path.name in TASK_FILES or is_named_as_task(source.stem))
     if stray and not {"status_text", "priority_text"} & record.metadata.keys():
         return None  # a note that lies beside the tasks
     problems.extend(found)
@@ -271,17 +232,3 @@ def scan_features(layout: Layout, settings: ScanSettings) -> tuple[list[FeatureR
             problems.extend(found)
     resolved, contradictions = features_.resolve_features(files, backlog)
     return resolved, [*(p for p in walk.problems if "depth_max" not in p.message), *problems, *contradictions]
-
-
-__all__ = [
-    "Progress",
-    "Resolution",
-    "ScanSettings",
-    "Snapshot",
-    "follow_events",
-    "iter_tasks",
-    "read_task_file",
-    "scan",
-    "scan_features",
-    "scan_queue",
-]
