@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 from openapi_core import Config, OpenAPI
 from openapi_core.exceptions import OpenAPIError
 from openapi_core.testing import MockRequest
+
+from tests.doubles.server import Seen
 
 SHARED = Path(os.environ.get("RALF_HUB_SHARED", Path(__file__).parents[3] / "shared"))
 SPECS = SHARED / "specs"
@@ -36,24 +37,23 @@ class Contract:
         self._openapi = _load(spec, json.dumps(more or {}))
         self._host = host
 
-    def violation(self, request: web.Request, body: bytes) -> str | None:
-        """Return what is wrong with *request*; None where nothing is, or nothing can be checked."""
+    def violation(self, seen: Seen) -> str | None:
+        """Return what is wrong with a request; None where nothing is, or nothing can be checked."""
         if self._openapi is None:
             return None
-        args = {name: request.query.getall(name) for name in request.query}
         asked = MockRequest(
             self._host,
-            request.method.lower(),
-            request.raw_path.partition("?")[0],
-            args={name: values if len(values) > 1 else values[0] for name, values in args.items()},
-            headers=dict(request.headers),
-            data=body or None,
-            content_type=request.content_type,
+            seen.method.lower(),
+            seen.raw_path or seen.path,
+            args=dict(seen.query),
+            headers=dict(seen.headers),
+            data=seen.body or None,
+            content_type=seen.headers.get("content-type", "").partition(";")[0],
         )
         try:
             self._openapi.validate_request(asked)
         except OpenAPIError as error:
-            return f"{request.method} {request.raw_path}: {_words(error)}"
+            return f"{seen.method} {seen.path}: {_words(error)}"
         return None
 
 

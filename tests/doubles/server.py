@@ -47,6 +47,8 @@ class Seen:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    raw_path: str = ""
+    """The path with its percent signs: `group%2Fproject` is one part of it."""
 
     @property
     def json(self) -> Any:
@@ -68,11 +70,11 @@ class Double:
         raise NotImplementedError
 
     def violation(self, seen: Seen) -> str | None:
-        """Return what in *seen* breaks the service's contract; doubles with a contract override it."""
-        del seen
+        """Return what in *seen* breaks the service's contract; doubles with a contract override it.
 
-    def violation(self, request: web.Request, body: bytes) -> str | None:
-        """Say how a request breaks the service's own description; it is answered 400 and fails the test."""
+        It is answered with 400, and leaving the double fails the test.
+        """
+        del seen
 
     @property
     def url(self) -> str:
@@ -138,26 +140,14 @@ class Double:
             return await handler(request)
         body = await request.read()
         headers = {k.lower(): v for k, v in request.headers.items()}
-        seen = Seen(request.method, request.path, dict(request.query), headers, body)
+        raw_path = request.raw_path.partition("?")[0]
+        seen = Seen(request.method, request.path, dict(request.query), headers, body, raw_path)
         self.seen.append(seen)
         if (violation := self.violation(seen)) is not None:
             self.violations.append(violation)
-        if violation := self.violation(request, body):
-            self.violations.append(violation)
             return web.Response(status=400, text=f"violates the description: {violation}")
         fault = self._fault(request.path)
-        if fault is None:
-            return await handler(request)
-        if fault.delay_s:
-            await asyncio.sleep(fault.delay_s)
-        if fault.drop == "before":
-            return _drop(request)
-        if fault.drop == "after":
-            await handler(request)
-            return _drop(request)
-        if fault.status is None:
-            return await handler(request)
-        return web.Response(status=fault.status, text=fault.body, headers=fault.headers)
+        return await (handler(request) if fault is None else _fail(fault, request, handler))
 
     async def _take_faults(self, request: web.Request) -> web.Response:
         self.faults += [Fault(**fault) for fault in await request.json()]
@@ -176,6 +166,20 @@ class Double:
         # After the answer is out: closing the door must not close it on whoever asked for it.
         loop.call_later(0.01, lambda: tasks.append(asyncio.ensure_future(refuse_for_a_while())))
         return web.json_response({"refuses_for_s": seconds})
+
+
+async def _fail(fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Do to *request* what *fault* says."""
+    if fault.delay_s:
+        await asyncio.sleep(fault.delay_s)
+    if fault.drop == "before":
+        return _drop(request)
+    if fault.drop == "after":
+        await handler(request)
+        return _drop(request)
+    if fault.status is None:
+        return await handler(request)
+    return web.Response(status=fault.status, text=fault.body, headers=fault.headers)
 
 
 def _drop(request: web.Request) -> web.Response:
