@@ -165,6 +165,8 @@ class HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     timeout_s: float | None = None
+    response_bytes_max: int | None = None
+    """How much of the answer is read; None is the transport's own limit, enough for a verdict but not for a list."""
 
 
 @dataclass(frozen=True, slots=True)

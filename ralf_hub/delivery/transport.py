@@ -118,7 +118,7 @@ class Transport:
                 allow_redirects=False,
                 timeout=timeout,
             ) as response:
-                body = await _read_some(response)
+                body = await _read_some(response, request.response_bytes_max or RESPONSE_BYTES_MAX)
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return HttpResponse(response.status, headers, body)
         except (
@@ -132,17 +132,17 @@ class Transport:
             raise UnknownAnswerError(_words(error, host)) from None
 
 
-async def _read_some(response: aiohttp.ClientResponse) -> bytes:
-    """Read at most the limit; a longer body is cut and its connection given up."""
-    body = await response.content.read(RESPONSE_BYTES_MAX)
-    while len(body) < RESPONSE_BYTES_MAX and not response.content.at_eof():
-        more = await response.content.read(RESPONSE_BYTES_MAX - len(body))
+async def _read_some(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+    """Read at most *bytes_max*; a longer body is cut and its connection given up."""
+    body = bytearray()
+    while len(body) < bytes_max and not response.content.at_eof():
+        more = await response.content.read(bytes_max - len(body))
         if not more:
             break
         body += more
     if not response.content.at_eof():
         response.close()
-    return body
+    return bytes(body)
 
 
 def _checked(text: str) -> URL:
