@@ -10,7 +10,7 @@ import aiohttp_cors
 from aiohttp import web
 
 from ralf_hub.clock import Clock
-from ralf_hub.config import Loaded, Settings, instances, secret_values
+from ralf_hub.config import Loaded, Settings, hub_url, instances, secret_values
 from ralf_hub.connectors.base import Connector, ConnectorEnv
 from ralf_hub.delivery.backoff import Backoff
 from ralf_hub.delivery.breaker import BreakerPolicy
@@ -37,15 +37,6 @@ from ralf_hub.upkeep import Upkeep
 from ralf_hub.watcher.follower import Follower
 
 log = logging.getLogger(__name__)
-
-
-def hub_url(settings: Settings) -> str:
-    """Return how people reach the hub."""
-    if settings.api.public_url is not None:
-        return str(settings.api.public_url).rstrip("/")
-    scheme = "http" if settings.api.tls is None else "https"
-    host = f"[{settings.api.host}]" if ":" in settings.api.host else settings.api.host
-    return f"{scheme}://{host}:{settings.api.port}"
 
 
 def build_connectors(settings: Settings, clock: Clock) -> dict[str, Connector]:

@@ -5,4 +5,4 @@ def main() -> None:
     """Run the command line."""
     from ralf_hub.cli.commands import app
 
-    app()
+    app(prog_name="ralf-hub")

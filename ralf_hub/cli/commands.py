@@ -1,16 +1,11 @@
-"""The commands of `ralf-hub`, as typer reads them."""
-
-import os
-from pathlib import Path
-from typing import Annotated, Any
+"""The commands of `ralf-hub`: which there are. What they do is beside this file, one file per family."""
 
 import typer
 
-from ralf_hub import __version__
-from ralf_hub.config import load, locate
-from ralf_hub.errors import SettingsError
+from ralf_hub.cli import events, hub, keys
+from ralf_hub.cli.common import Commands
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback()
@@ -18,33 +13,16 @@ def _root() -> None:
     """ralf-hub: the door between RALF and the outside world."""
 
 
-@app.command()
-def serve(
-    config: Annotated[Path | None, typer.Option(help="The settings file.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port to listen on.")] = None,
-    db: Annotated[Path | None, typer.Option(help="The database file.")] = None,
-) -> None:
-    """Run the hub."""
-    from ralf_hub.cli import serving
+app.command()(hub.serve)
 
-    overrides: dict[str, Any] = {}
-    if host is not None:
-        overrides["api.host"] = host
-    if port is not None:
-        overrides["api.port"] = port
-    if db is not None:
-        overrides["database.path"] = str(db.absolute())
-    try:
-        source = locate(config, os.environ, Path.cwd(), Path.home())
-        loaded = load(source, os.environ, overrides)
-    except SettingsError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
-    raise typer.Exit(serving.run(loaded, overrides))
+of_keys = typer.Typer(no_args_is_help=True, help="API keys: who may call.")
+of_keys.command("create")(keys.create)
+of_keys.command("list")(keys.list_)
+of_keys.command("revoke")(keys.revoke)
+of_keys.command("rotate")(keys.rotate)
+app.add_typer(of_keys, name="keys")
 
+app.command()(events.emit)
+app.command()(events.tail)
 
-@app.command()
-def version() -> None:
-    """Print the version."""
-    typer.echo(__version__)
+app.command()(hub.version)

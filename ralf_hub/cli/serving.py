@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -10,6 +11,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -17,8 +19,9 @@ from typing import Final
 from aiohttp import web
 
 from ralf_hub import app as wiring
+from ralf_hub.cli.logs import set_up
 from ralf_hub.clock import Clock
-from ralf_hub.config import Loaded, Settings, load
+from ralf_hub.config import Loaded, Settings, hub_url, load
 from ralf_hub.errors import DatabaseRefusedError, SettingsError
 from ralf_hub.keyring import new_key
 from ralf_hub.model import Json
@@ -135,32 +138,39 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-async def serve(
-    loaded: Loaded, *, env: Mapping[str, str], overrides: Mapping[str, Json], say: Callable[[str], None]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a hub was started: the environment, what the command line overrides, and where it speaks."""
+
+    env: Mapping[str, str]
+    overrides: Mapping[str, Json]
+    say: Callable[[str], None]
+    as_json: bool = False
+    deliver_history: bool = False
+
+
+async def serve(loaded: Loaded, launch: Launch) -> None:
     """Serve until SIGTERM or SIGINT. ServeError or DatabaseRefusedError when that is not possible."""
     settings = loaded.settings
-    url = wiring.hub_url(settings)
-    copy_sample(settings)
-    settings.database.path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.database.path)
-    lock.acquire(address=url)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        await _serve(loaded, url, env=env, overrides=overrides, say=say)
+        copy_sample(settings)
+        settings.database.path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServeError(f"{error.filename}: cannot be written: {error.strerror}") from None
+    lock = FileLock(settings.database.path)
+    lock.acquire(address=hub_url(settings))
+    try:
+        await _serve(loaded, launch, stop)
     finally:
         lock.release()
 
 
-async def _serve(
-    loaded: Loaded,
-    url: str,
-    *,
-    env: Mapping[str, str],
-    overrides: Mapping[str, Json],
-    say: Callable[[str], None],
-) -> None:
+async def _serve(loaded: Loaded, launch: Launch, stop: asyncio.Event) -> None:
     settings = loaded.settings
-    app = wiring.build_app(loaded, Clock())
+    app = wiring.build_app(loaded, Clock(), deliver_history=launch.deliver_history)
     listener = listen(settings)
     runner = web.AppRunner(
         app,
@@ -174,10 +184,10 @@ async def _serve(
         site = web.SockSite(runner, listener, ssl_context=_ssl_context(settings))
         await site.start()
         hub = app[SERVICES]
-        key = await first_key(hub)
-        _greet(say, url, key)
-        await _until_stopped(SettingsWatch(hub, env, overrides))
-        say("ralf-hub is stopping: what is on its way is finished first")
+        _greet(launch, hub_url(settings), await first_key(hub))
+        await _until_stopped(stop, SettingsWatch(hub, launch.env, launch.overrides))
+        if not launch.as_json:
+            launch.say("ralf-hub is stopping: what is on its way is finished first")
         hub.stopping = True
         await site.stop()
     finally:
@@ -185,19 +195,17 @@ async def _serve(
         listener.close()
 
 
-def _greet(say: Callable[[str], None], url: str, key: str | None) -> None:
-    if key is None:
-        say(f"ralf-hub is running: {url}/")
+def _greet(launch: Launch, url: str, key: str | None) -> None:
+    if launch.as_json:
+        launch.say(json.dumps({"url": url, "key": key, "pid": os.getpid()}))
+    elif key is None:
+        launch.say(f"ralf-hub is running: {url}/")
     else:
-        say(f"ralf-hub is running: {url}/#key={key}  (API key of this first start, shown once: {key})")
+        launch.say(f"ralf-hub is running: {url}/#key={key}  (API key of this first start, shown once: {key})")
 
 
-async def _until_stopped(watch: SettingsWatch) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, watch.ask)
+async def _until_stopped(stop: asyncio.Event, watch: SettingsWatch) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.ask)
     watching = asyncio.create_task(watch.run(), name="settings")
     await stop.wait()
     watching.cancel()
@@ -205,23 +213,24 @@ async def _until_stopped(watch: SettingsWatch) -> None:
         await watching
 
 
-def run(loaded: Loaded, overrides: Mapping[str, Json]) -> int:
-    """Serve in this process and return the exit code."""
-    logging.basicConfig(
-        level=loaded.settings.logging.level.upper(), format="%(asctime)s %(levelname)s %(message)s"
-    )
-
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)
-
-    def say(line: str) -> None:
+def say_line(line: str) -> None:
+    """Print *line* at once. A hub goes on where nobody reads what it says."""
+    with contextlib.suppress(BrokenPipeError):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
+
+def run(
+    loaded: Loaded, overrides: Mapping[str, Json], *, as_json: bool = False, deliver_history: bool = False
+) -> int:
+    """Serve in this process and return the exit code."""
+    set_up(loaded.settings.logging)
     for warning in loaded.warnings:
         log.warning("%s", warning)
+    launch = Launch(os.environ, overrides, say_line, as_json, deliver_history)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve(loaded, env=os.environ, overrides=overrides, say=say))
+            runner.run(serve(loaded, launch))
     except (ServeError, DatabaseRefusedError) as error:
         sys.stderr.write(f"ralf-hub: {error}\n")
         return 1

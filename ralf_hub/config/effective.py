@@ -1,4 +1,4 @@
-"""Settings in force: their secrets, for the redactor, and their fingerprint, for `/health`."""
+"""Settings in force: how the hub is reached, their secrets for the redactor, their fingerprint for `/health`."""
 
 import hashlib
 import json
@@ -15,6 +15,15 @@ from ralf_hub.secrets import SECRET_LENGTH_MIN
 
 _FINGERPRINT_DIGITS: Final = 12
 _SECRET_DIGITS: Final = 4
+
+
+def hub_url(settings: Settings) -> str:
+    """Return how people reach the hub."""
+    if settings.api.public_url is not None:
+        return str(settings.api.public_url).rstrip("/")
+    scheme = "http" if settings.api.tls is None else "https"
+    host = f"[{settings.api.host}]" if ":" in settings.api.host else settings.api.host
+    return f"{scheme}://{host}:{settings.api.port}"
 
 
 def secret_values(settings: Settings) -> list[str]:

@@ -70,6 +70,13 @@ def revoke(conn: sqlite3.Connection, key_id: str, *, now: str) -> bool:
     return changed.rowcount == 1
 
 
+def expire(conn: sqlite3.Connection, key_id: str, *, at: str) -> None:
+    """Let a key end at a moment, unless it ends sooner anyway."""
+    conn.execute(
+        "UPDATE api_keys SET expires_at = min(coalesce(expires_at, ?1), ?1) WHERE id = ?2", (at, key_id)
+    )
+
+
 def touch(conn: sqlite3.Connection, used: dict[str, str]) -> None:
     """Note when keys were last used: id -> time."""
     conn.executemany(
