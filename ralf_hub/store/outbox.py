@@ -182,10 +182,12 @@ def page(
     state: str | None = None,
     connector: str | None = None,
     task_id: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
 ) -> Page[Delivery]:
     """Return deliveries, newest first."""
-    where = _filters(state, connector, task_id, None, None)
-    if task_id is None:
+    where = _filters(state, connector, task_id, since, until)
+    if task_id is None and since is None and until is None:
         counts = Where.of(state=state, connector=connector)
         total = scalar(conn, f"SELECT coalesce(sum(n), 0) FROM outbox_counts{counts.sql}", counts.values)
     else:
@@ -263,13 +265,33 @@ def matching(
     connector: str | None = None,
     since: str | None = None,
     until: str | None = None,
+    task_id: str | None = None,
 ) -> tuple[int, int]:
-    """Return how many deliveries a bulk replay would take, and the highest id among them."""
-    where = _filters(state, connector, None, since, until)
+    """Return how many deliveries bulk work would take, and the highest id among them."""
+    where = _filters(state, connector, task_id, since, until)
     row = conn.execute(
         f"SELECT count(*), coalesce(max(id), 0) FROM outbox{where.sql}", where.values
     ).fetchone()
     return row[0], row[1]
+
+
+def matching_ids(
+    conn: sqlite3.Connection,
+    *,
+    state: str,
+    connector: str | None,
+    since: str | None,
+    until: str | None,
+    after_id: int,
+    up_to_id: int,
+    limit: int,
+    task_id: str | None = None,
+) -> list[int]:
+    """Return the next *limit* of them."""
+    where = _filters(state, connector, task_id, since, until)
+    where.add("id > ? AND id <= ?", after_id, up_to_id)
+    rows = conn.execute(f"SELECT id FROM outbox{where.sql} ORDER BY id LIMIT ?", (*where.values, limit))
+    return [row[0] for row in rows]
 
 
 def replay_some(
@@ -285,14 +307,16 @@ def replay_some(
     now: str,
 ) -> tuple[int, int]:
     """Replay the next *limit* matching deliveries; return how many and the last id looked at."""
-    where = _filters(state, connector, None, since, until)
-    where.add("id > ? AND id <= ?", after_id, up_to_id)
-    ids = [
-        row[0]
-        for row in conn.execute(
-            f"SELECT id FROM outbox{where.sql} ORDER BY id LIMIT ?", (*where.values, limit)
-        )
-    ]
+    ids = matching_ids(
+        conn,
+        state=state,
+        connector=connector,
+        since=since,
+        until=until,
+        after_id=after_id,
+        up_to_id=up_to_id,
+        limit=limit,
+    )
     for delivery_id in ids:
         replay(conn, delivery_id, now=now)
     return len(ids), ids[-1] if ids else up_to_id
