@@ -42,8 +42,11 @@ types: $(VENV)/.dev ## types (mypy --strict)
 bench: $(VENV)/.dev ## the benchmarks, with their numbers
 	$(BIN)/python -m benchmarks $(ARGS)
 
-docs: $(VENV)/.dev ## the pages that are made from the code
-	$(BIN)/python -m ralf_hub.config.reference > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+docs: $(VENV)/.dev ## renew the pages that are made from the code
+	@set -e; for page in settings:config api:handlers commands:cli; do \
+		$(BIN)/python -m "ralf_hub.$${page#*:}.reference" > "docs/$${page%:*}.md.new"; \
+		mv "docs/$${page%:*}.md.new" "docs/$${page%:*}.md"; \
+	done
 
 lock: $(BIN)/python ## refresh constraints.txt: the newest versions the ranges allow
 	./.ci/lock $(BIN)/python > constraints.txt.new && mv constraints.txt.new constraints.txt
