@@ -186,6 +186,14 @@ class Delivery:
     delivered_at: str | None = None
     replayed_at: str | None = None
 
+    @property
+    def entity(self) -> tuple[str, str] | None:
+        """What it is about, kind and id: its task, or the feature or alert its lane is of; None: nothing of these."""
+        if self.task_id is not None:
+            return "task", self.task_id
+        kind, _, name = (self.lane or "").partition(":")
+        return (kind, name) if name and kind in {"feature", "alert"} else None
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:

@@ -11,6 +11,13 @@ HORIZON_MS: Final = 3 * 86_400 * 1000
 _DOUBLINGS_MAX: Final = 40
 
 
+def patience_s(asked_s: float | None) -> float:
+    """Return how long to wait for a service that asked for *asked_s*: 0 to a day; 0 for what is no number."""
+    if asked_s is None or not asked_s > 0:  # NaN as well: it may come from a header
+        return 0.0
+    return min(asked_s, RETRY_AFTER_MAX_S)
+
+
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """The schedule of one hub: the first step and the longest one in seconds, and how many tries count."""
@@ -27,7 +34,7 @@ class Backoff:
         self, failures: int, random: Callable[[], float], retry_after_s: float | None = None
     ) -> float:
         """Return the wait before the next try: random between 0 and the ceiling, at least what the service asked."""
-        return max(random() * self.ceiling_s(failures), min(retry_after_s or 0.0, RETRY_AFTER_MAX_S))
+        return max(random() * self.ceiling_s(failures), patience_s(retry_after_s))
 
     def is_spent(self, attempts: int) -> bool:
         """Return whether a delivery with so many counted attempts has had its last one."""

@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ralf_hub.clock import MS_PER_S, iso
+from ralf_hub.delivery.backoff import patience_s
 from ralf_hub.store.connectors import ConnectorState
 
 PROBE_MAX_S: Final = 300.0
 CREDENTIALS_PROBE_MAX_S: Final = 900.0
 DISTINCT_MIN: Final = 2
 """Failures of one delivery alone say nothing about the service: it takes two different ones to open the breaker."""
+HOLD_DEFAULT_S: Final = 5.0
+"""How long a connector keeps quiet after a rate limit that names no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +51,17 @@ def wakes_at(state: ConnectorState) -> str | None:
 
 
 def on_delivered(state: ConnectorState, now: str) -> ConnectorState:
-    """Close, forget failures."""
+    """Close, forget failures. A rate limit stays in force: what was under way before it says nothing about it."""
+    if state.breaker == "disabled":
+        return replace(state, last_delivered_at=now)
     return replace(
         state,
-        breaker="closed" if state.breaker == "open" else state.breaker,
-        reason=None if state.breaker == "open" else state.reason,
+        breaker="closed",
+        reason=None,
         failures=0,
         opened_at=None,
         probe_at=None,
         probes=0,
-        held_until=None,
         last_delivered_at=now,
     )
 
@@ -70,11 +74,15 @@ def on_failure(
     *,
     distinct: int,
     credentials: bool,
+    probing: bool,
 ) -> ConnectorState:
-    """Count a failure of the service; open when there were enough, put the next probe off when already open."""
+    """Count a failure of the service; open when there were enough, put the next probe off when *probing* failed.
+
+    What was under way when the breaker opened is no probe: its failures are the same trouble, not more of it.
+    """
     now = iso(now_ms)
     noted = replace(state, failures=state.failures + 1, last_error=reason, last_error_at=now)
-    if state.breaker == "disabled":
+    if state.breaker == "disabled" or (state.breaker == "open" and not probing):
         return noted
     if state.breaker == "open":
         probes = state.probes + 1
@@ -107,9 +115,9 @@ def on_gone(state: ConnectorState, now: str, reason: str) -> ConnectorState:
     )
 
 
-def hold(state: ConnectorState, now_ms: int, seconds: float) -> ConnectorState:
-    """Keep quiet for *seconds*: the service limits the whole destination."""
-    until = iso(now_ms + round(seconds * MS_PER_S))
+def hold(state: ConnectorState, now_ms: int, asked_s: float | None) -> ConnectorState:
+    """Keep quiet as long as the service asked, a moment where it named no time: it limits the whole destination."""
+    until = iso(now_ms + round((patience_s(asked_s) or HOLD_DEFAULT_S) * MS_PER_S))
     return replace(state, held_until=max(until, state.held_until or until))
 
 

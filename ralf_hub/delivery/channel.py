@@ -32,6 +32,14 @@ class Finished:
     duration_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a connector stands after some verdicts: its durable state, and the deliveries that failed in a row."""
+
+    state: ConnectorState
+    failed_ids: frozenset[int] = frozenset()
+
+
 def limiter(rate_per_minute: int | None) -> AsyncLimiter | None:
     """Return a limiter that spreads *rate_per_minute* evenly, at most one second's worth at once."""
     if rate_per_minute is None:
@@ -42,47 +50,78 @@ def limiter(rate_per_minute: int | None) -> AsyncLimiter | None:
 
 @dataclass(slots=True)
 class Channel:
-    """The running state of one connector. `ready` are claimed and waiting for a free hand, `sending` are out."""
+    """The running state of one connector.
+
+    `ready` are claimed and wait for a free hand, `sending` are out, `held` are all that must not be claimed again.
+    `troubles` counts failed tries whose verdict is not on disk yet: until it is, nobody knows whether to go on.
+    `turns` is how many calls the rate limit has granted and nobody has used.
+    """
 
     connector: Connector
     concurrency: int
-    state: ConnectorState
+    standing: Standing
     limiter: AsyncLimiter | None = None
     ready: deque[Claimed] = field(default_factory=deque)
     held: set[int] = field(default_factory=set)
     sending: int = 0
+    troubles: int = 0
+    turns: int = 0
+    awaits_turn: bool = False
     woken: bool = True
     look_again_at: str | None = None
-    failed_ids: set[int] = field(default_factory=set)
 
     @property
     def name(self) -> str:
         """The connector's name."""
         return self.connector.name
 
+    @property
+    def state(self) -> ConnectorState:
+        """What is known of the connector across restarts."""
+        return self.standing.state
+
+    def serve(self, connector: Connector, concurrency: int) -> None:
+        """Go on with *connector*, which may be the same with other settings; *concurrency* is the hub's default."""
+        rate = connector.settings.rate_per_minute
+        if self.limiter is None or rate != self.connector.settings.rate_per_minute:
+            self.limiter = limiter(rate)
+        self.connector = connector
+        self.concurrency = connector.settings.concurrency or concurrency
+
     def wants(self, now: str) -> int:
         """Return how many deliveries to claim now; 0 where there is no reason to look or nothing may go out."""
-        if not breaker.may_send(self.state, now):
+        if self.troubles or not breaker.may_send(self.state, now):
+            return 0
+        if not (self.woken or (self.look_again_at is not None and self.look_again_at <= now)):
             return 0
         if breaker.is_probe(self.state):
             due = self.state.probe_at is None or self.state.probe_at <= now
             return 1 if due and not self.held else 0
-        if not (self.woken or (self.look_again_at is not None and self.look_again_at <= now)):
-            return 0
         return max(0, 2 * self.concurrency - len(self.held))
 
-    def may_start(self) -> bool:
+    def may_start(self, now: str) -> bool:
         """Return whether another try may begin."""
-        return bool(self.ready) and self.sending < self.concurrency
+        return (
+            bool(self.ready)
+            and self.sending < self.concurrency
+            and not self.troubles
+            and breaker.may_send(self.state, now)
+        )
 
     def wakes_at(self, now: str) -> str | None:
         """Return when to look again without being woken; None: only when something happens."""
+        look_again_at = None if self.woken else self.look_again_at
         if not breaker.may_send(self.state, now):
-            return breaker.wakes_at(self.state)
+            return _later(breaker.wakes_at(self.state), look_again_at)
         if breaker.is_probe(self.state):
-            moments = [moment for moment in (self.state.probe_at, self.look_again_at) if moment is not None]
-            return max(moments, default=None)
-        return self.look_again_at
+            return _later(self.state.probe_at, look_again_at)
+        return look_again_at
+
+    def stand(self, standing: Standing, now: str) -> None:
+        """Take a new standing; let go of what must not go out under it."""
+        self.standing = standing
+        if breaker.is_probe(standing.state) or not breaker.may_send(standing.state, now):
+            self.put_back()
 
     def put_back(self) -> None:
         """Let go of what has not begun: it is still pending and due in the table."""
@@ -90,3 +129,8 @@ class Channel:
             self.held.discard(claimed.delivery.id)
         self.ready.clear()
         self.woken = True
+
+
+def _later(first: str | None, second: str | None) -> str | None:
+    """Return the later of two moments, the other where one is None."""
+    return max(filter(None, (first, second)), default=None)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ralf_hub.clock import MS_PER_S, iso, parse_iso
+from ralf_hub.clock import MS_PER_S, iso
 from ralf_hub.connectors.base import Ambiguous, CredentialsBroken, Delivered, Gone, Outcome, Rejected, Retry
 from ralf_hub.delivery.backoff import HORIZON_MS, Backoff
 from ralf_hub.model import DEAD, DELIVERED, PENDING, Delivery
@@ -31,6 +31,7 @@ def judge(
     """Return what becomes of *delivery* after *outcome*.
 
     While the breaker is open (*probing*) a failed try is the service's fault and burns no attempt, for three days.
+    Broken credentials and rate limits never end a delivery.
     """
     now = iso(now_ms)
     match outcome:
@@ -53,17 +54,24 @@ def _again(
     random: Callable[[], float],
     probing: bool,
 ) -> Judgement:
-    counts = not probing and not (isinstance(outcome, Retry) and not outcome.counts)
-    attempts = delivery.attempts + counts
+    failed = blames_service(outcome)
+    attempts = delivery.attempts + (failed and not probing)
     wait_s = backoff.delay_s(max(attempts, 1), random, outcome.retry_after_s)
     again_at = iso(now_ms + round(wait_s * MS_PER_S))
-    if counts and backoff.is_spent(attempts):
+    if failed and not probing and backoff.is_spent(attempts):
         return Judgement(
             DEAD, attempts, again_at, f"gave up after {attempts} attempts; the last: {outcome.reason}"
         )
-    if probing and delivery.first_attempt_at and now_ms - parse_iso(delivery.first_attempt_at) > HORIZON_MS:
+    if failed and probing and _is_beyond_horizon(delivery, now_ms):
         return Judgement(DEAD, attempts, again_at, f"gave up after three days; the last: {outcome.reason}")
     return Judgement(PENDING, attempts, again_at, outcome.reason)
+
+
+def _is_beyond_horizon(delivery: Delivery, now_ms: int) -> bool:
+    """Return whether the delivery was first tried, and last replayed, too long ago."""
+    if delivery.first_attempt_at is None:
+        return False
+    return max(delivery.first_attempt_at, delivery.replayed_at or "") < iso(now_ms - HORIZON_MS)
 
 
 def blames_service(outcome: Outcome) -> bool:
@@ -71,3 +79,8 @@ def blames_service(outcome: Outcome) -> bool:
     return isinstance(outcome, (Ambiguous, CredentialsBroken)) or (
         isinstance(outcome, Retry) and outcome.counts
     )
+
+
+def is_trouble(outcome: Outcome) -> bool:
+    """Return whether the connector should send no more until the outcome is recorded and its state is known."""
+    return not isinstance(outcome, (Delivered, Rejected))

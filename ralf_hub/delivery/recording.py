@@ -1,7 +1,8 @@
 """Writing down what tries came to: attempts, verdicts, links, breaker states and alerts, in one transaction."""
 
+import logging
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -10,16 +11,16 @@ from ralf_hub.connectors.base import CredentialsBroken, Delivered, Gone, Outcome
 from ralf_hub.delivery import breaker
 from ralf_hub.delivery.backoff import Backoff
 from ralf_hub.delivery.breaker import BreakerPolicy
-from ralf_hub.delivery.channel import Finished
+from ralf_hub.delivery.channel import Finished, Standing
 from ralf_hub.delivery.judge import Judgement, blames_service, judge
-from ralf_hub.model import Attempt, Delivery, Event, Json, Link
+from ralf_hub.model import Attempt, Delivery, Event, Json
 from ralf_hub.store import connectors as connector_states
 from ralf_hub.store import links, verdicts
 from ralf_hub.store.connectors import ConnectorState
 
+log = logging.getLogger(__name__)
+
 EXCERPT_MAX: Final = 2_000
-HOLD_DEFAULT_S: Final = 5.0
-"""How long a connector keeps quiet after a rate limit that names no time."""
 
 
 class Recorder(Protocol):
@@ -46,56 +47,65 @@ class Policy(Protocol):
 
 def record(
     ledger: Recorder,
-    finished: list[Finished],
+    finished: Sequence[Finished],
     *,
-    states: Mapping[str, ConnectorState],
-    failed_ids: Mapping[str, set[int]],
+    failed_ids: Mapping[str, frozenset[int]],
     policy: Policy,
     clock: Clock,
     random: Callable[[], float],
     redact: Callable[[str], str],
-) -> dict[str, ConnectorState]:
-    """Record *finished* and return the connectors' new states."""
+) -> dict[str, Standing]:
+    """Record *finished* and return how its connectors stand now.
+
+    *failed_ids* are, for each connector that is in the settings, the deliveries that failed in a row. The states are
+    read here, inside the transaction: whatever someone else decided meanwhile is built upon, never overwritten.
+    """
     now_ms = clock.now()
     written: list[verdicts.Verdict] = []
-    new: dict[str, ConnectorState] = {}
+    known: dict[str, ConnectorState] = {}
+    new: dict[str, Standing] = {}
     for item in finished:
-        delivery, outcome = item.claimed.delivery, item.outcome
+        delivery = item.claimed.delivery
         verdict = judge(
             delivery,
-            outcome,
+            item.outcome,
             now_ms=now_ms,
             backoff=policy.backoff,
             random=random,
             probing=item.claimed.probing,
         )
         written.append(_verdict(item, verdict, redact))
-        _keep_link(ledger, delivery, outcome)
-        state = new.get(delivery.connector) or states.get(delivery.connector)
-        if state is None:  # the connector left the settings while this was on its way
+        _keep_link(ledger, delivery, item.outcome)
+        name = delivery.connector
+        if name not in failed_ids:  # the connector left the settings while this was on its way
             continue
-        failed = failed_ids[delivery.connector]
-        new[delivery.connector] = _state_after(
-            state, item, failed, now_ms=now_ms, policy=policy, redact=redact
-        )
+        if name not in new:
+            known[name] = connector_states.get(ledger.conn, name)
+            new[name] = Standing(known[name], failed_ids[name])
+        new[name] = standing_after(new[name], item, now_ms=now_ms, policy=policy.breaker, redact=redact)
     verdicts.record(ledger.conn, written, now=iso(now_ms))
-    for name, state in new.items():
-        connector_states.save(ledger.conn, state, now=ledger.now)
-        _announce(ledger, states[name], state)
+    for name, standing in new.items():
+        connector_states.save(ledger.conn, standing.state, now=ledger.now)
+        _announce(ledger, known[name], standing.state)
     return new
+
+
+def _shown(text: str, redact: Callable[[str], str], length_max: int) -> str | None:
+    """Return *text* without secrets as the database can hold it, None where nothing is left."""
+    return redact(text).encode("utf-8", "replace").decode()[:length_max] or None
 
 
 def _verdict(item: Finished, judgement: Judgement, redact: Callable[[str], str]) -> verdicts.Verdict:
     delivery, outcome = item.claimed.delivery, item.outcome
-    reason = None if isinstance(outcome, Delivered) else redact(outcome.reason)
+    reason = "" if isinstance(outcome, Delivered) else outcome.reason
     attempt = Attempt(
         delivery_id=delivery.id,
         started_at=item.started_at,
         duration_ms=item.duration_ms,
         outcome=outcome.name,
         status_code=outcome.status_code,
-        error=reason[: verdicts.ERROR_LENGTH_MAX] if reason else None,
-        response=redact(outcome.response)[:EXCERPT_MAX] or None,
+        error=_shown(reason, redact, verdicts.ERROR_LENGTH_MAX),
+        response=_shown(outcome.response, redact, EXCERPT_MAX),
     )
     return verdicts.Verdict(
         attempt=attempt,
@@ -103,7 +113,7 @@ def _verdict(item: Finished, judgement: Judgement, redact: Callable[[str], str])
         attempts_before=delivery.attempts,
         attempts=judgement.attempts,
         next_attempt_at=judgement.next_attempt_at,
-        last_error=redact(judgement.error) if judgement.error else None,
+        last_error=_shown(judgement.error or "", redact, verdicts.ERROR_LENGTH_MAX),
         lane=delivery.lane,
         connector=delivery.connector,
     )
@@ -112,49 +122,54 @@ def _verdict(item: Finished, judgement: Judgement, redact: Callable[[str], str])
 def _keep_link(ledger: Recorder, delivery: Delivery, outcome: Outcome) -> None:
     if not isinstance(outcome, (Delivered, Rejected)) or outcome.link is None:
         return
-    link: Link = outcome.link
+    link = replace(outcome.link, connector=delivery.connector)
     if not link.entity_id:
-        kind, _, name = (delivery.lane or "").partition(":")
-        entity = ("task", delivery.task_id) if delivery.task_id else (kind, name)
-        if not entity[1]:
+        if delivery.entity is None:
             return
-        link = replace(link, entity_type=entity[0], entity_id=entity[1])
-    links.save(ledger.conn, replace(link, connector=delivery.connector), now=ledger.now)
+        link = replace(link, entity_type=delivery.entity[0], entity_id=delivery.entity[1])
+    try:
+        links.save(ledger.conn, link, now=ledger.now)
+    except (
+        sqlite3.IntegrityError
+    ) as error:  # its object already stands for something else: first come, first served
+        log.warning("the link of delivery %s to %s is not kept: %s", delivery.id, delivery.connector, error)
 
 
-def _state_after(
-    state: ConnectorState,
+def standing_after(
+    standing: Standing,
     item: Finished,
-    failed: set[int],
     *,
     now_ms: int,
-    policy: Policy,
+    policy: BreakerPolicy,
     redact: Callable[[str], str],
-) -> ConnectorState:
-    outcome = item.outcome
+) -> Standing:
+    """Return how a connector stands after one more try. Pure."""
+    state, outcome, now = standing.state, item.outcome, iso(now_ms)
+    reason = "" if isinstance(outcome, Delivered) else _shown(outcome.reason, redact, EXCERPT_MAX) or ""
     if isinstance(outcome, Gone):
-        return breaker.on_gone(state, iso(now_ms), redact(outcome.reason))
+        return replace(standing, state=breaker.on_gone(state, now, reason))
     if isinstance(outcome, Retry) and outcome.holds_connector:
-        return breaker.hold(state, now_ms, outcome.retry_after_s or HOLD_DEFAULT_S)
-    if blames_service(outcome) and not isinstance(outcome, (Delivered, Rejected)):
-        failed.add(item.claimed.delivery.id)
-        return breaker.on_failure(
-            state,
-            now_ms,
-            redact(outcome.reason),
-            policy.breaker,
-            distinct=len(failed),
-            credentials=isinstance(outcome, CredentialsBroken),
-        )
-    failed.clear()
+        return replace(standing, state=breaker.hold(state, now_ms, outcome.retry_after_s))
+    if isinstance(outcome, Delivered):
+        return Standing(breaker.on_delivered(state, now))
     if isinstance(outcome, Rejected):  # the service works; it was this one delivery it would not take
-        return replace(
-            breaker.on_delivered(state, iso(now_ms)),
-            last_delivered_at=state.last_delivered_at,
-            last_error=redact(outcome.reason),
-            last_error_at=iso(now_ms),
+        works = breaker.on_delivered(state, now)
+        return Standing(
+            replace(works, last_delivered_at=state.last_delivered_at, last_error=reason, last_error_at=now)
         )
-    return breaker.on_delivered(state, iso(now_ms)) if isinstance(outcome, Delivered) else state
+    if not blames_service(outcome):
+        return standing
+    failed_ids = standing.failed_ids | {item.claimed.delivery.id}
+    failed = breaker.on_failure(
+        state,
+        now_ms,
+        reason,
+        policy,
+        distinct=len(failed_ids),
+        credentials=isinstance(outcome, CredentialsBroken),
+        probing=item.claimed.probing,
+    )
+    return Standing(failed, failed_ids)
 
 
 def _announce(ledger: Recorder, was: ConnectorState, state: ConnectorState) -> None:

@@ -156,18 +156,29 @@ class Intake:
         self.hub_url = hub_url
         self.listeners: list[Listener] = []
 
-    async def accept(self, change: Callable[[Ledger], T]) -> T:
-        """Run *change* in one transaction and return its result once it is on disk. StorageError: nothing happened."""
+    async def accept(self, change: Callable[[Ledger], T], *, after: Callable[[T], None] | None = None) -> T:
+        """Run *change* in one transaction and return its result once it is on disk. StorageError: nothing happened.
+
+        *after* is called with the result right after the commit, in commit order, before any listener.
+        """
 
         def run(conn: sqlite3.Connection) -> tuple[T, Ledger]:
             ledger = Ledger(conn, self.clock, self.router, self.hub_url)
             return change(ledger), ledger
 
-        result, _ = await self.db.write(run, after=self._tell)
+        def tell(done: tuple[T, Ledger]) -> None:
+            if after is not None:
+                after(done[0])
+            self._tell(done[1])
+
+        result, _ = await self.db.write(run, after=tell)
         return result
 
-    def _tell(self, done: tuple[object, Ledger]) -> None:
-        ledger = done[1]
-        if ledger.events or ledger.connectors:
-            for listener in self.listeners:
+    def _tell(self, ledger: Ledger) -> None:
+        if not (ledger.events or ledger.connectors):
+            return
+        for listener in self.listeners:
+            try:
                 listener(ledger.events, ledger.connectors)
+            except Exception:  # the others must hear of it all the same
+                log.exception("a listener failed after a commit")

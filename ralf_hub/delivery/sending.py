@@ -1,0 +1,63 @@
+"""One try: the connector is let at the network, and whatever comes of it is an outcome."""
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Final
+
+from ralf_hub.clock import Clock
+from ralf_hub.connectors.base import (
+    Ambiguous,
+    Connector,
+    Delivered,
+    Http,
+    NotSentError,
+    Outcome,
+    Rejected,
+    Retry,
+    SendContext,
+    UnknownAnswerError,
+)
+from ralf_hub.delivery.channel import Claimed, Finished
+
+log = logging.getLogger(__name__)
+
+SEND_GRACE_S: Final = 5.0
+"""On top of the network's timeout, for connectors that make several calls."""
+
+
+async def send(
+    connector: Connector, claimed: Claimed, *, http: Http, clock: Clock, timeout_s: float
+) -> Outcome:
+    """Try a delivery once. Never raises, but for being cancelled."""
+    delivery = claimed.delivery
+    context = SendContext(
+        http=http,
+        clock=clock,
+        link=claimed.link,
+        may_have_been_sent=delivery.first_attempt_at is not None,
+    )
+    try:
+        async with asyncio.timeout(timeout_s + SEND_GRACE_S):
+            return await connector.send(delivery, context)
+    except NotSentError as error:
+        return Retry(str(error))
+    except UnknownAnswerError as error:
+        return Ambiguous(str(error))
+    except TimeoutError:
+        return Ambiguous("no verdict in time")
+    except Exception as error:
+        log.exception("connector %s failed on delivery %s", connector.name, delivery.id)
+        return Retry(f"the connector failed: {type(error).__name__}: {error}")
+
+
+def without_detail(item: Finished, error: Exception) -> Finished:
+    """Return *item* with nothing in it that could not be written down: *error* came when it was tried."""
+    plain = f"its outcome could not be recorded ({type(error).__name__})"
+    match item.outcome:
+        case Delivered(status_code=status):
+            return replace(item, outcome=Delivered(status))
+        case Rejected():
+            return replace(item, outcome=Rejected(plain))
+        case _:
+            return replace(item, outcome=Retry(plain))
