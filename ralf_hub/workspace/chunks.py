@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
+from ralf_hub.workspace.quotes import OpenQuote
+
 READ_BYTES: Final = 1024 * 1024
 FLOW_FACTOR: Final = 16  # a list written in one piece, as JSON is, may be this much longer than a record
 
@@ -62,15 +64,9 @@ _FIELD = rb"[A-Za-z_][A-Za-z0-9_]*: " + _VALUE + rb"\n"
 _KEYS = rb"(?:timestamp|id|event_type|event|type)"
 
 _STRONG = re.compile(rb"-[ \t]+[\"']?" + _KEYS + rb"[\"']?:(?:\s|$)")
-_STRONG_TIME = re.compile(rb"-[ \t]+[\"']?timestamp[\"']?:\s+\S")
+_STRONG_TIME = re.compile(rb"-[ \t]+[\"']?timestamp[\"']?:\s+[\"']?\d")
 _TOP_KEY = re.compile(rb"([\"']?)([A-Za-z_][\w .-]*)\1\s*:(?:\s+(.*))?$", re.DOTALL)
 _DOCUMENT = re.compile(rb"(?:---|\.\.\.)(?:\s|$)")
-_QUOTED_VALUE = re.compile(rb"([ ]*(?:-[ \t]+)?)[\"']?[A-Za-z_][\w-]*[\"']?:[ \t]+([\"'])")
-_DASHES = re.compile(rb"[ ]*(?:-[ \t]+)?")
-_CLOSED = {
-    b'"': re.compile(rb'"(?:[^"\\]|\\.)*"\s*(?:#.*)?'),
-    b"'": re.compile(rb"'(?:[^']|'')*'\s*(?:#.*)?"),
-}
 
 
 def simple_record(indent: int) -> re.Pattern[bytes]:
@@ -143,8 +139,7 @@ class Scanner:
         self._held_place = start
         self._held_kind = RECORD
         self._held_size = 0
-        self._quote = b""
-        self._column = 0
+        self._quote = OpenQuote()
         self._opener = False
         self._foreign = False
         self._nested = -1
@@ -188,7 +183,7 @@ class Scanner:
             line = line.removeprefix(_BOM)
         self._ended = line.endswith(b"\n")
         stripped = line.strip()
-        if not stripped or (stripped.startswith(b"#") and not self._quote):
+        if not stripped or (stripped.startswith(b"#") and not self._quote.is_open):
             self._hold_more(line)
         else:
             yield from self._content(line, stripped)
@@ -222,7 +217,10 @@ class Scanner:
             return self._starts_stray_record(lead, stripped)
         if place.indent < 0:
             return True
-        return lead <= place.indent and (not self._quote or _STRONG.match(stripped) is not None)
+        if lead > place.indent:
+            return False
+        strong = _STRONG_TIME if self._quote.raw else _STRONG
+        return not self._quote.is_open or strong.match(stripped) is not None
 
     def _starts_stray_record(self, lead: int, stripped: bytes) -> bool:
         """Return whether a dash after another section is a record that somebody appended there.
@@ -246,9 +244,9 @@ class Scanner:
             self._opener = False
 
     def _starts_section(self, stripped: bytes) -> bool:
-        if _DOCUMENT.match(stripped):
-            return True
-        return not self._quote and _TOP_KEY.match(stripped) is not None
+        if self._quote.is_open and (self._quote.raw or not _DOCUMENT.match(stripped)):
+            return False
+        return _DOCUMENT.match(stripped) is not None or _TOP_KEY.match(stripped) is not None
 
     def _start_section(self, line: bytes, stripped: bytes) -> None:
         self._nested, self._foreign = -1, False
@@ -268,8 +266,7 @@ class Scanner:
     def _begin(self, kind: str, line: bytes) -> None:
         self._held, self._held_kind, self._held_place = [line], kind, self._place
         self._held_size = len(line)
-        self._column = _indent_of_fields(line)
-        self._quote = _open_quote(b"", line, self._column)
+        self._quote.begin(line)
 
     def _hold_more(self, line: bytes) -> None:
         if not self._held:
@@ -277,9 +274,9 @@ class Scanner:
         self._held_size += len(line)
         if self._held_size <= self._limit():
             self._held.append(line)
-            self._quote = _open_quote(self._quote, line, self._column)
+            self._quote.more(line)
         else:
-            self._quote = b""
+            self._quote.forget()
 
     def _limit(self) -> int:
         return self._max * FLOW_FACTOR if self._held_kind == FLOW else self._max
@@ -288,37 +285,5 @@ class Scanner:
         if self._held:
             kind = self._held_kind if self._held_size <= self._limit() else TOO_LONG
             yield Chunk(kind, b"".join(self._held), self._held_place, ended)
-            self._held, self._quote = [], b""
-
-
-def _indent_of_fields(line: bytes) -> int:
-    """Return the column of the fields of the record that *line* begins; -1 for one in brackets."""
-    found = _DASHES.match(line)
-    at = found.end() if found else 0
-    return -1 if line[at : at + 1] in {b"{", b"["} else at
-
-
-def _open_quote(quote: bytes, line: bytes, column: int) -> bytes:
-    """Return the quote that is open after *line*, given the one open before; empty for none.
-
-    Only a field of the record itself, at *column*, is asked: what stands deeper is indented as long
-    as it is YAML, so nothing in it looks like the beginning of a record.
-    """
-    if quote:
-        return b"" if _closes(quote, line.rstrip()) else quote
-    found = _QUOTED_VALUE.match(line)
-    if found is None or found.end(1) != column:
-        return b""
-    quote, value = found.group(2), line[found.start(2) :].rstrip()
-    if _CLOSED[quote].fullmatch(value) or (len(value) > 1 and _closes(quote, value)):
-        return b""
-    return quote
-
-
-def _closes(quote: bytes, text: bytes) -> bool:
-    if not text.endswith(quote):
-        return False
-    body = text[:-1]
-    if quote == b"'":
-        return (len(body) - len(body.rstrip(b"'"))) % 2 == 0
-    return (len(body) - len(body.rstrip(b"\\"))) % 2 == 0
+            self._held = []
+            self._quote.forget()

@@ -76,6 +76,8 @@ class _ChunkReader:
         self._simple = values.SimpleReader()
         self._records: list[EventRecord] = []
         self._problems: list[Problem] = []
+        self._in_prompt = False
+        """Whether the last record was a prompt that is not YAML: what follows may be text of it."""
         self._read: Mapping[str, Callable[[Chunk], None]] = {
             chunks.SIMPLE: self._simple_record,
             chunks.RECORD: self._record,
@@ -159,13 +161,18 @@ class _ChunkReader:
             return
         occurred_at = time_iso(fields.get(time_field), self._reading.zone)
         if occurred_at is None:
+            if self._in_prompt:
+                self._problem(line, "no record, but text of the prompt above; left out")
+                return
             self._problem(line, "no timestamp that can be read; recorded without one")
         task, used = _task(fields)
         used |= {type_field, time_field} if occurred_at else {type_field}
         data = {key: json_safe(value) for key, value in fields.items() if key not in used}
         meaning = self._reading.meaning
         hub_type = meaning.hub_type(raw_type, fields)
-        if meaning.is_private(raw_type, hub_type):
+        is_private = meaning.is_private(raw_type, hub_type)
+        self._in_prompt = is_private and damaged
+        if is_private:
             data = public_part(data, damaged=damaged)
         name = name or fingerprint(fields)
         self._records.append(EventRecord(hub_type, raw_type, task, occurred_at, data, name, line, complete))

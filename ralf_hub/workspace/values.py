@@ -11,6 +11,7 @@ import yaml
 from ralf_hub.workspace.scalars import pair
 
 CACHE_FIELDS_MAX: Final = 8192
+DAMAGED_LINES_MAX: Final = 2000
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVER = yaml.SafeLoader("")
@@ -25,7 +26,6 @@ _KEY_LINE = re.compile(
     r"(?P<lead>[ ]*(?:-[ \t]+)?)(?P<quote>[\"']?)(?P<key>[A-Za-z_][\w-]*)(?P=quote):(?:[ \t]+|$)"
 )
 _STRAY = re.compile(r"^[ \t]+-[ \t]+[\"']?timestamp[\"']?:[ \t]+\S", re.MULTILINE)
-_CLOSING = {'"': re.compile(r'(?<!\\)(?:\\\\)*"\s*$'), "'": re.compile(r"'\s*$")}
 
 Fields = dict[str, object]
 _Field = tuple[str, object, bytes]
@@ -162,18 +162,20 @@ def record_pieces(text: str) -> Iterator[Piece]:
     else:
         yield Piece(fields)
         return
-    if stray is not None and stray.start() > 0 and not _nested_list(text, stray.start()):
-        line = text.count("\n", 0, stray.start())
-        yield from record_pieces(text[: stray.start()])
-        for piece in record_pieces(text[stray.start() :]):
-            yield Piece(piece.fields, piece.line + line, tuple((n + line, why) for n, why in piece.damage))
-        return
+    if stray is not None and stray.start() > 0 and not text[: stray.start()].rstrip().endswith(":"):
+        try:
+            head = mapping(_load(text[: stray.start()]))
+        except UnreadableError:  # not a record of its own: the line may be part of a quoted text
+            pass
+        else:
+            line = text.count("\n", 0, stray.start())
+            yield Piece(head)
+            for piece in record_pieces(text[stray.start() :]):
+                yield Piece(
+                    piece.fields, piece.line + line, tuple((n + line, why) for n, why in piece.damage)
+                )
+            return
     yield _by_line(text, whole)
-
-
-def _nested_list(text: str, start: int) -> bool:
-    above = text[:start].rstrip().rsplit("\n", 1)[-1].rstrip()
-    return above.endswith(":")
 
 
 def mapping(loaded: object) -> Fields:
@@ -244,14 +246,22 @@ def _item_lines(text: str, count: int) -> list[int]:
 
 
 def _by_line(text: str, whole: UnreadableError) -> Piece:
-    """Return the record field by field, so that one bad value costs the others nothing."""
-    lines = text.split("\n")
+    """Return the record field by field, so that one bad value costs the others nothing.
+
+    The first of two fields with one name counts: a later one may be a line of a text.
+    """
+    lines = text.split("\n", DAMAGED_LINES_MAX)
     first = _KEY_LINE.match(lines[0])
     if first is None:
         raise whole
     column = len(first["lead"])
     fields: Fields = {}
     damage = []
+    if len(lines) > DAMAGED_LINES_MAX:
+        damage.append(
+            (DAMAGED_LINES_MAX, f"not YAML and longer than {DAMAGED_LINES_MAX} lines; the rest is left out")
+        )
+        lines.pop()
     for start, end in _segments(lines, column):
         found = _KEY_LINE.match(lines[start])
         if found is None or len(found["lead"]) != column:
@@ -259,22 +269,28 @@ def _by_line(text: str, whole: UnreadableError) -> Piece:
             continue
         segment = [" " * column + lines[start][column:], *lines[start + 1 : end]]
         try:
-            fields.update(mapping(_load("\n".join(segment))))
+            read = mapping(_load("\n".join(segment)))
         except UnreadableError as error:
-            fields[found["key"]] = _as_written(segment, found.end())
+            read = {found["key"]: _as_written(segment, found.end())}
             damage.append((start + error.line, f"{error}; taken as written"))
+        fields |= {key: value for key, value in read.items() if key not in fields}
     return Piece(fields, 0, tuple(damage or [(whole.line, f"{whole}; read line by line")]))
 
 
 def _segments(lines: list[str], column: int) -> Iterator[tuple[int, int]]:
-    """Yield (first line, line after the last) of each field, an unclosed quote holding its lines together."""
-    start, at = 0, 1
+    """Yield (first line, line after the last) of each field, and of each run of lines that are of none."""
+    start = 0
     while start < len(lines):
-        at = max(at, _quoted_until(lines, start))
-        while at < len(lines) and not _is_field(lines[at], column) and not _is_stray(lines[at], column):
+        stray = start > 0 and _is_stray(lines[start], column)
+        at = start + 1 if stray else _quoted_until(lines, start, column)
+        while (
+            at < len(lines)
+            and not _is_field(lines[at], column)
+            and (stray or not _is_stray(lines[at], column))
+        ):
             at += 1
         yield start, at
-        start, at = at, at + 1
+        start = at
 
 
 def _is_field(line: str, column: int) -> bool:
@@ -287,24 +303,35 @@ def _is_stray(line: str, column: int) -> bool:
     return bool(line.strip()) and len(line) - len(line.lstrip()) < column
 
 
-def _quoted_until(lines: list[str], start: int) -> int:
-    """Return the line after the one that closes the quote begun at *start*; the next if none does."""
+def _quoted_until(lines: list[str], start: int, column: int) -> int:
+    """Return the line after the one that closes the quote begun at *start*; the next if none does.
+
+    As in `quotes`: a quote at the end of a line closes the text if a field or nothing follows. Where
+    that is nowhere the last such quote does. A field ends the search, unless the text is raw.
+    """
     found = _KEY_LINE.match(lines[start])
     value = lines[start][found.end() :] if found else ""
-    quote = value[:1]
-    if quote not in _CLOSING or _CLOSING[quote].search(value[1:]):
+    mark = value[:1]
+    if mark not in {"'", '"'} or (len(value.rstrip()) > 1 and value.rstrip().endswith(mark)):
         return start + 1
+    last, raw = start, False
     for at in range(start + 1, len(lines)):
-        if _CLOSING[quote].search(lines[at]):
-            return at + 1
-    return start + 1
+        raw = raw or _is_stray(lines[at], column)
+        if not raw and _is_field(lines[at], column):
+            break
+        if lines[at].rstrip().endswith(mark):
+            last = at
+            after = next((line for line in lines[at + 1 :] if line.strip()), None)
+            if after is None or _is_field(after, column):
+                break
+    return last + 1
 
 
 def _as_written(segment: list[str], value_at: int) -> str:
     """Return a value that is not YAML as a person would read it: without its quotes, lines joined."""
     lines = [segment[0][value_at:].strip(), *(line.strip() for line in segment[1:])]
-    quote = lines[0][:1]
-    if quote in {'"', "'"}:
+    mark = lines[0][:1]
+    if mark in {'"', "'"}:
         body = "\n".join(lines).rstrip()[1:]
-        return body[:-1] if body.endswith(quote) else body
+        return body[:-1] if body.endswith(mark) else body
     return " ".join(line for line in lines if line)

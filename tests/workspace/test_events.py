@@ -92,7 +92,7 @@ def test_raw_lines_inside_a_quoted_text_stay_in_their_record():
 
 
 def test_a_quote_never_closed_ends_at_the_next_record():
-    records, problems = read(ONE + '  note: "never closed\n  source: hook\n' + TWO)
+    records, problems = read(ONE + '  note: "never closed\n  source: "hook"\n' + TWO)
     assert [r.type for r in records] == ["task_started", "task_completed"]
     assert records[0].data["source"] == "hook"
     assert lines_of(problems) == [5]
@@ -214,6 +214,62 @@ def test_a_damaged_prompt_leaks_nothing_that_looks_like_a_field():
     assert "hunter2" not in repr(problems)
     assert records[0].data == {"run": "run-1"}
     assert records[-1].task_id == "TASK-1"
+
+
+PROMPT = """- timestamp: "2026-02-10T00:14:54+07:00"
+  type: user_prompt
+  task: ""
+  run: "current"
+  preview: "<note>
+<id>hunter2</id>
+<summary>Command \\\\"Watch hunter2\\\\" done (exit code 0)</summary>
+# Steps of hunter2
+
+Options:
+--json FILE    use hunter2
+- a bullet about hunter2: with a colon
+- "hunter2"
+name: "hunter2"
+---
+  type: completed
+  task_id: TASK-HUNTER2
+  - type: completed
+- type: deploy
+  password: hunter2
+    indented hunter2
+Read the file \\\\"hunter2\\\\"
+ - https://example.org/hunter2 - "
+"""
+
+
+@pytest.mark.parametrize(
+    "after", ["", ONE, "metadata:\n  total: 1\n", "  source: hook\n" + ONE, "\n\n" + PROMPT + ONE]
+)
+def test_a_long_prompt_pasted_between_quotes_stays_one_record(after):
+    records, problems = read(ONE + PROMPT + after)
+    assert [r.type for r in records] == ["task_started"] + ["user_prompt"] * (
+        1 + after.count("user_prompt")
+    ) + [
+        "task_started",
+    ] * after.count("started")
+    prompt = records[1]
+    assert (prompt.task_id, prompt.occurred_at) == (None, "2026-02-09T17:14:54.000Z")
+    assert prompt.data == {"run": "current"}
+    assert "hunter2" not in repr((records, problems)).lower()
+    assert len(problems) <= 3 * (1 + after.count("user_prompt"))
+
+
+def test_the_text_of_a_prompt_can_be_kept():
+    text = read(ONE + PROMPT + ONE, meaning=Meaning(keep_prompts=True))[0][1].data["preview"]
+    assert text.startswith("<note>")
+    assert "password: hunter2" in text
+
+
+def test_text_after_a_broken_prompt_makes_no_events():
+    broken = PROMPT.split("preview", maxsplit=1)[0] + 'preview: "say "hunter2"\n'
+    records, problems = read(broken + "- type: deploy\n  password: hunter2\n" + ONE + "- type: later\n")
+    assert [r.type for r in records] == ["user_prompt", "task_started", "later"]
+    assert "hunter2" not in repr((records, problems))
 
 
 def test_memory_is_bounded_for_a_large_file():
