@@ -32,6 +32,7 @@ from ralf_hub.intake.ledger import Ledger
 from ralf_hub.keyring import ANONYMOUS, Principal
 from ralf_hub.limits import Allowance
 from ralf_hub.services import SERVICES, Services
+from ralf_hub.texts import cut
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("ralf_hub.access")
@@ -40,6 +41,7 @@ PROBLEM_TYPE: Final = "https://ralf-hub.invalid/problems/"
 """Only a name, as RFC 9457 allows: `docs/errors.md` describes each code."""
 ERRORS_MAX: Final = 100
 """Invalid fields named in one problem: enough for every honest mistake, and a bound on the answer."""
+DETAIL_LENGTH_MAX: Final = 500
 _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
@@ -188,7 +190,8 @@ def address_of(hub: Services, request: web.Request) -> str:
     if not proxies:
         return remote
     trusted = network.networks([str(proxy) for proxy in proxies])
-    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+    lines = request.headers.getall("X-Forwarded-For", [])  # some proxies append a line, others to the line
+    hops = [hop.strip() for hop in ",".join(lines).split(",") if hop.strip()]
     for hop in [remote, *reversed(hops)]:
         try:
             address = ip_address(hop)
@@ -245,7 +248,7 @@ def problem(error: HubError, request_id: str) -> web.Response:
         "type": PROBLEM_TYPE + error.code,
         "title": row.title,
         "status": row.status,
-        "detail": error.detail,
+        "detail": cut(error.detail, DETAIL_LENGTH_MAX),
         "code": error.code,
         "request_id": request_id,
         **error.extra,

@@ -9,6 +9,8 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from ralf_hub.app import build_app
 from ralf_hub.clock import Clock
+from ralf_hub.endpoint import Endpoint
+from ralf_hub.handlers.table import ENDPOINTS
 from tests.api.helpers import Api, settings
 from tests.support import SettableClock
 
@@ -20,10 +22,14 @@ def start(aiohttp_client: AiohttpClient, db_path: Path, clock: SettableClock) ->
     """Start a hub with these sections of settings over the usual ones; a second call starts it anew."""
     running: list[Api] = []
 
-    async def start(*, own_clock: Clock | None = None, **sections: Any) -> Api:
+    async def start(
+        *, own_clock: Clock | None = None, more: tuple[Endpoint, ...] = (), **sections: Any
+    ) -> Api:
         while running:
             await running.pop().client.close()
-        app = build_app(settings(db_path, **sections), own_clock or clock.clock)
+        app = build_app(
+            settings(db_path, **sections), own_clock or clock.clock, endpoints=(*more, *ENDPOINTS)
+        )
         api = Api(await aiohttp_client(app))
         running.append(api)
         return api
