@@ -33,12 +33,10 @@ def inside(path: Path, root: Path) -> Path:
     """Return where *path* really leads; RefusedError when that is outside *root*, or nowhere."""
     try:
         real = path.resolve(strict=True)
-    except (RuntimeError, OSError) as error:  # a loop is RuntimeError up to 3.12, OSError after
+    except (RuntimeError, OSError):  # a loop is RuntimeError up to 3.12, OSError after
         if path.is_symlink():
             raise RefusedError("a symbolic link that leads nowhere or in a circle; not followed") from None
-        if isinstance(error, OSError):
-            raise
-        raise RefusedError(str(error)) from None
+        raise
     if not real.is_relative_to(root):
         raise RefusedError("a symbolic link that leads out of the workspace; not followed")
     return real

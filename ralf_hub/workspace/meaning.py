@@ -58,7 +58,10 @@ _NOT_IN_TYPE = re.compile(r"[^A-Za-z0-9_.:-]+")
 
 @dataclass(frozen=True)
 class Meaning:
-    """How to understand records: settings may add aliases, and may keep the text of prompts."""
+    """How to understand records: settings may add aliases, and may keep the text of prompts.
+
+    Without slots, so that the merged table is made once.
+    """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
     keep_prompts: bool = False

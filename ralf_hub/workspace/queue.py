@@ -110,7 +110,8 @@ def _other_entries(text: str, file: str, problems: list[Problem]) -> Iterator[_E
         problems.append(Problem(file, 1, "neither a mapping nor a list"))
     lists = {"list": loaded} if isinstance(loaded, list) else loaded if isinstance(loaded, dict) else {}
     for section in ("list", *SECTIONS):
-        for item in lists.get(section) or ():
+        items = lists.get(section)
+        for item in items if isinstance(items, list) else ():
             if isinstance(item, dict):
                 yield _Entry(section, 1, {str(key): value for key, value in item.items()})
             else:

@@ -132,6 +132,7 @@ def test_the_tasks_schema():
         ("queue:\nstats: {}\nconfig:\n  a: 1\n", "empty", []),
         ("", "empty", []),
         ("# nothing\n", "empty", []),
+        ("queue: nothing\n", "empty", []),
         ("metadata:\n  a: 1\nqueue:\n  - task_id: TASK-1\n", "queue", ["TASK-1"]),
         ("queue:\r\n  - task_id: TASK-1\r\n    status: pending\r\n", "queue", ["TASK-1"]),
     ],
@@ -162,6 +163,11 @@ def test_damage_outside_the_items_is_reported_once():
     queue = read_queue("just: [broken\n", "queue.yaml")
     assert (queue.items, len(queue.problems)) == ((), 1)
     assert len(read_queue("plain text", "queue.yaml").problems) == 1
+
+
+def test_an_item_in_brackets_that_is_none_is_reported():
+    queue = read_queue("queue: [text, {task_id: TASK-1}]\n", "queue.yaml")
+    assert (ids(queue.items), [problem.line for problem in queue.problems]) == (["TASK-1"], [1])
 
 
 def test_the_same_task_twice_counts_once():
