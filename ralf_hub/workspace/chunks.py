@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 from ralf_hub.workspace.quotes import OpenQuote
 
 READ_BYTES: Final = 1024 * 1024
-FLOW_FACTOR: Final = 16  # a list written in one piece, as JSON is, may be this much longer than a record
+FLOW_FACTOR: Final = 8  # a list written in one piece, as JSON is, may be this much longer than a record
 
 SIMPLE, RECORD, FLOW, JSON = "simple", "record", "flow", "json"
 GARBAGE, TOO_LONG = "garbage", "too long"
@@ -132,7 +132,7 @@ class Scanner:
     """Yields the chunks of one file from *start* on; see the module. Use once."""
 
     def __init__(self, stream: Readable, start: Place, record_bytes_max: int) -> None:
-        self._buffer = Lines(stream, record_bytes_max + 1)
+        self._buffer = Lines(stream, record_bytes_max * FLOW_FACTOR + 1)
         self._max = record_bytes_max
         self._place = start
         self._held: list[bytes] = []

@@ -12,6 +12,7 @@ from ralf_hub.workspace.scalars import pair
 
 CACHE_FIELDS_MAX: Final = 8192
 DAMAGED_LINES_MAX: Final = 2000
+FLOW_CHARACTERS_MAX: Final = 256 * 1024
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVER = yaml.SafeLoader("")
@@ -214,6 +215,8 @@ def _json_items(text: str, at: int) -> Iterator[tuple[int, object]]:
 
 
 def _flow_items(text: str) -> Iterator[tuple[int, object]]:
+    if len(text) > FLOW_CHARACTERS_MAX:  # one call into the parser, which nothing can interrupt
+        raise UnreadableError(f"a list that is not JSON and longer than {FLOW_CHARACTERS_MAX} characters")
     loaded = _load(text)
     if isinstance(loaded, dict):
         loaded = next(

@@ -174,6 +174,22 @@ def test_a_record_longer_than_the_limit_is_refused_by_name_and_the_rest_read():
         assert problems[0].line == 5
 
 
+def test_a_list_on_one_long_line_is_read_if_it_is_json():
+    items = [{"timestamp": "2026-02-01", "type": "started", "run": number} for number in range(40_000)]
+    records, problems = read(json.dumps(items))
+    assert ([record.data["run"] for record in records], problems) == (list(range(40_000)), [])
+    records, problems = read(json.dumps(items)[:-9])
+    assert (records, len(problems)) == ([], 1)
+    assert "longer than" in problems[0].message
+
+
+def test_a_list_longer_than_its_limit_is_refused_by_name():
+    text = json.dumps([{"timestamp": "2026-02-01", "type": "started"}] * 500)
+    records, problems = read(text + "\n" + ONE, limits=Limits(record_bytes_max=1000))
+    assert [record.task_id for record in records] == ["TASK-1"]
+    assert "record_bytes_max" in problems[0].message
+
+
 def test_a_record_without_a_final_newline_says_so():
     assert [r.complete for r in read(ONE + TWO)[0]] == [True, True]
     assert [r.complete for r in read((ONE + TWO).rstrip("\n"))[0]] == [True, False]
