@@ -11,6 +11,7 @@ ENTRY_POINT_GROUP: Final = "ralf_hub.connectors"
 
 BUILT_IN: Final = {
     "console": "ralf_hub.connectors.console:ConsoleConnector",
+    "jira": "ralf_hub.connectors.jira:JiraConnector",
     "slack": "ralf_hub.connectors.slack:SlackConnector",
     "webhook": "ralf_hub.connectors.webhook:WebhookConnector",
 }

@@ -1,0 +1,383 @@
+"""Jira Cloud: one issue per task, commented and moved through its workflow.
+
+REST API v3, https://developer.atlassian.com/cloud/jira/platform/rest/v3/intro/. Jira has no idempotency key: an issue
+carries a label of its own, and after a try with an unknown end it is searched for by that. The search runs on an
+index that lags, so nothing is made again before it was looked for twice, with the lag in between.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar, Final
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr, field_validator
+
+from ralf_hub.connectors.base import (
+    Ambiguous,
+    Check,
+    ConnectorEnv,
+    ConnectorSettings,
+    Delivered,
+    Fact,
+    Http,
+    HttpRequest,
+    HttpResponse,
+    NotSentError,
+    Outcome,
+    Rejected,
+    Retry,
+    SendContext,
+)
+from ralf_hub.connectors.jira_answers import faults, is_jira, judge
+from ralf_hub.connectors.jira_layout import PROPERTY, comment_text, issue_text, label, summary
+from ralf_hub.connectors.jira_site import ISSUES, MYSELF, SEARCH, JiraSite
+from ralf_hub.connectors.jira_workflow import Status, Target, choose, offers, where
+from ralf_hub.connectors.lookups import Lookups
+from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, listed, mark
+from ralf_hub.connectors.urls import check_http_url, place
+from ralf_hub.connectors.wording import Worded
+from ralf_hub.model import Delivery, Json, Link
+
+FAILED_LABEL: Final = "ralf-failed"
+INDEX_LAG_S: Final = 30.0
+"""How far Jira's search may be behind: https://developer.atlassian.com/cloud/jira/platform/search-and-reconcile/"""
+COMMENTS_READ: Final = 50
+HOPS_MAX: Final = 2
+
+_STEPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "task_created": (),
+    "task_started": ("transition",),
+    "task_blocked": ("comment", "transition"),
+    "task_completed": ("comment", "transition"),
+    "task_failed": ("comment", "label", "transition"),
+    "task_cancelled": ("comment", "transition"),
+}
+_DECLINED: Final = ("Cancelled", "Canceled", "Won't Do", "Won't Fix", "Declined", "Rejected", "Duplicate")
+_DEFAULT_TARGETS: Final[Mapping[str, Target]] = {
+    "task_started": Target(category="indeterminate", favoured=("In Progress", "Doing")),
+    "task_completed": Target(category="done", favoured=("Done", "Resolved", "Closed"), shunned=_DECLINED),
+    "task_cancelled": Target(category="done", favoured=(*_DECLINED, "Closed", "Done")),
+}
+
+
+class JiraSettings(ConnectorSettings):
+    """A Jira Cloud site, the account that writes there, and the project the issues go to."""
+
+    base_url: str = Field(description="The site, `https://<site>.atlassian.net`.")
+    email: str = Field(description="The account's e-mail address.")
+    api_token: SecretStr = Field(description="An API token of that account.")
+    project_key: str = Field(description="The project's key, such as `RALF`.")
+    default_issue_type: str = Field(default="Task", description="The type of the issues that are made.")
+    labels: tuple[str, ...] = Field(default=("ralf",), description="Labels of every issue that is made.")
+    statuses: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="Where an event moves the issue: a status by event type, empty for no move. Left out: started "
+        "to any status in progress, completed and cancelled to any that is done, the others do not move it.",
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url_can_be_called(cls, value: str) -> str:
+        return check_http_url(value).rstrip("/")
+
+    @field_validator("email", "project_key", "default_issue_type")
+    @classmethod
+    def _is_said(cls, value: str) -> str:
+        if not value.strip() or not value.isprintable():
+            raise ValueError("is empty, or has control characters in it")
+        return value.strip()
+
+    @field_validator("api_token")
+    @classmethod
+    def _token_can_be_sent(cls, value: SecretStr) -> SecretStr:
+        token = value.get_secret_value().strip()
+        if not token or not token.isascii() or not token.isprintable() or " " in token:
+            raise ValueError("the API token is empty, or has characters in it that no token has")
+        return SecretStr(token)
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_have_no_blanks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not name or len(name) > 255 or any(char.isspace() for char in name):  # noqa: PLR2004 - Jira's limit
+                raise ValueError("a Jira label has no blanks, is not empty and has at most 255 characters")
+        return value
+
+
+class JiraConnector(ObjectConnector):
+    """Keeps one issue per task in one project."""
+
+    service: ClassVar[str] = "jira"
+    thing: ClassVar[str] = "issue"
+    settings_model: ClassVar[type[ConnectorSettings]] = JiraSettings
+    default_events: ClassVar[tuple[str, ...]] = (
+        "task_created",
+        "task_started",
+        "task_completed",
+        "task_failed",
+        "task_cancelled",
+        "feature_delivered",
+    )
+
+    def __init__(self, name: str, settings: JiraSettings, env: ConnectorEnv) -> None:
+        super().__init__(name, settings, env)
+        token = settings.api_token.get_secret_value()
+        self._site = JiraSite(settings.base_url, settings.email, token)
+        self._lookups = Lookups(env.clock, lag_s=INDEX_LAG_S)
+
+    @staticmethod
+    def escape(text: str) -> str:
+        """Return *text* as it is: in a document's node nothing acts."""
+        return text
+
+    def destinations(self) -> frozenset[str]:
+        """Return the project's place."""
+        return frozenset({place(self.service, self.settings.base_url, self.settings.project_key)})
+
+    # --- planning ---------------------------------------------------------------------------------
+
+    def steps(self, fact: Fact) -> Sequence[str] | None:
+        """Return what the event asks for; events the table does not know are a comment."""
+        if fact.event.task_id is None:
+            return None
+        steps = _STEPS.get(fact.event.type, ("comment",))
+        return [step for step in steps if step != "transition" or self._target(fact.event.type)]
+
+    def marker(self, fact: Fact) -> str:
+        """Return the label the issue is found by."""
+        return label(fact.event.id)
+
+    def new_object(self, fact: Fact, worded: Worded, marker: str) -> Mapping[str, Json]:
+        """Return the issue, without project and type: those are the settings' when it is sent."""
+        own = worded if fact.event.type == "task_created" else replace(worded, text=None)
+        fields = {
+            "summary": summary(fact),
+            "description": issue_text(fact, own, mark(fact.event.id)),
+            "labels": [*self.settings.labels, marker],
+        }
+        about = {"task_id": fact.event.task_id, "event_id": fact.event.id}
+        return {"fields": fields, "properties": [{"key": PROPERTY, "value": about}], "marker": marker}
+
+    def step(self, name: str, fact: Fact, worded: Worded) -> Mapping[str, Json]:
+        """Return what one step needs to be sent."""
+        match name:
+            case "comment":
+                about = [{"key": PROPERTY, "value": {"event_id": fact.event.id}}]
+                return {"body": comment_text(worded, mark(fact.event.id)), "properties": about}
+            case "label":
+                return {"update": {"labels": [{"add": FAILED_LABEL}]}}
+            case _:
+                return {}
+
+    def _target(self, event_type: str) -> Target | None:
+        """Return where *event_type* moves an issue, by the settings of now."""
+        name = self.settings.statuses.get(event_type)
+        if name is None:
+            return _DEFAULT_TARGETS.get(event_type)
+        return Target(name=name.strip()) if name.strip() else None
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def prepare(self, delivery: Delivery, context: SendContext) -> HttpRequest | None:
+        """Return the first request of an action."""
+        if delivery.action == CREATE:
+            return self._creation(delivery)
+        if context.link is None or context.link.external_id is None:
+            return None
+        issue = _path(context.link)
+        match delivery.action:
+            case "comment":
+                return self._site.call("POST", f"{issue}/comment", body=delivery.payload)
+            case "label":
+                return self._site.call("PUT", issue, body=delivery.payload)
+            case _:
+                return self._site.call("GET", issue, {"fields": "status"})
+
+    def _creation(self, delivery: Delivery) -> HttpRequest:
+        own = {
+            "project": {"key": self.settings.project_key},
+            "issuetype": {"name": self.settings.default_issue_type},
+        }
+        payload = delivery.payload
+        body = {"fields": {**own, **payload["fields"]}, "properties": payload["properties"]}
+        return self._site.call("POST", ISSUES, body=body)
+
+    def _judge(self, response: HttpResponse, *, creates: bool = False) -> Outcome:
+        return judge(response, self.env.clock.now(), creates=creates)
+
+    # --- creating ---------------------------------------------------------------------------------
+
+    async def create(self, delivery: Delivery, context: SendContext) -> Outcome:
+        """Make the issue, unless an earlier try has."""
+        if context.may_have_been_sent and not self._lookups.surely_absent(delivery.id):
+            earlier = await self._find(delivery, context.http)
+            if earlier is not None:
+                return earlier
+        self._lookups.forget(delivery.id)
+        try:
+            response = await context.http(self._creation(delivery))
+        except NotSentError:
+            self._lookups.note_absent(delivery.id)
+            raise
+        outcome = self._judge(response, creates=True)
+        if isinstance(outcome, Delivered):
+            link = self._link(delivery, response.json())
+            if link is None:
+                return Ambiguous("the answer names no issue", response.status, outcome.response, SETTLE_S)
+            return replace(outcome, link=link)
+        if not isinstance(outcome, Ambiguous):
+            self._lookups.note_absent(delivery.id)
+        if isinstance(outcome, Rejected):
+            known = await self._names_for(faults(response), context.http)
+            return replace(outcome, reason=f"{outcome.reason}{known}")
+        return outcome
+
+    async def _find(self, delivery: Delivery, http: Http) -> Outcome | None:
+        """Look for the issue of an earlier try. None: it is not there, and that is certain."""
+        jql = f'labels = "{delivery.payload["marker"]}" ORDER BY created ASC'
+        body = {"jql": jql, "fields": ["status"], "maxResults": 2}
+        response = await http(self._site.call("POST", SEARCH, body=body))
+        outcome = self._judge(response)
+        if not isinstance(outcome, Delivered):
+            return outcome
+        answer = response.json()
+        issues = answer.get("issues") if isinstance(answer, dict) else None
+        if not isinstance(issues, list):
+            return Retry("the search cannot be read", response.status, outcome.response)
+        link = self._link(delivery, issues[0]) if issues else None
+        if link is not None:
+            return Delivered(response.status, "found: an earlier try had made it", link)
+        if self._lookups.found_nothing(delivery.id):
+            return None
+        return Retry(
+            "an earlier try may have made the issue; Jira's search does not show it yet, it is looked for again",
+            response.status,
+            outcome.response,
+            retry_after_s=INDEX_LAG_S,
+            counts=False,
+        )
+
+    def _link(self, delivery: Delivery, issue: Json) -> Link | None:
+        """Return the link to *issue* as Jira answers it; None where it names none."""
+        if not isinstance(issue, dict) or not isinstance(issue.get("id"), str):
+            return None
+        key = issue["key"] if isinstance(issue.get("key"), str) else None
+        marker = delivery.payload["marker"]
+        return Link(self.name, issue["id"], key, self._site.browse(key), state="linked", marker=marker)
+
+    async def _names_for(self, wrong: Mapping[str, str], http: Http) -> str:
+        """Return the names that exist, where project or type are wrong."""
+        if "project" in wrong:
+            return f"; projects the account sees: {listed(await self._site.projects(http))}"
+        if "issuetype" in wrong:
+            types = await self._site.issue_types(http, self.settings.project_key)
+            return f"; issue types of {self.settings.project_key}: {listed(types or [])}"
+        return ""
+
+    # --- updating ---------------------------------------------------------------------------------
+
+    async def update(self, delivery: Delivery, context: SendContext, link: Link) -> Outcome:
+        """Do one step on the issue."""
+        match delivery.action:
+            case "comment":
+                return await self._comment(delivery, context, link)
+            case "label":
+                response = await context.http(self._site.call("PUT", _path(link), body=delivery.payload))
+                return self._judge_update(response, link)
+            case _:
+                return await self._transition(delivery, context.http, link)
+
+    def _judge_update(self, response: HttpResponse, link: Link, *, creates: bool = False) -> Outcome:
+        """Judge an answer about one issue: 404 in Jira's words means that it is gone for us."""
+        outcome = self._judge(response, creates=creates)
+        if isinstance(outcome, Rejected) and response.status == 404 and is_jira(response):  # noqa: PLR2004 - HTTP
+            return self.lost(link, response, outcome.reason)
+        return outcome
+
+    async def _comment(self, delivery: Delivery, context: SendContext, link: Link) -> Outcome:
+        path = f"{_path(link)}/comment"
+        if context.may_have_been_sent:
+            query = {"orderBy": "-created", "maxResults": str(COMMENTS_READ), "expand": "properties"}
+            response = await context.http(self._site.call("GET", path, query))
+            outcome = self._judge_update(response, link)
+            if not isinstance(outcome, Delivered):
+                return outcome
+            if mark(delivery.event_id).encode() in response.body:
+                return Delivered(response.status, "found: an earlier try had written it")
+        response = await context.http(self._site.call("POST", path, body=delivery.payload))
+        return self._judge_update(response, link, creates=True)
+
+    async def _transition(self, delivery: Delivery, http: Http, link: Link) -> Outcome:
+        target = self._target(delivery.event_type)
+        if target is None:
+            return Delivered(response="the settings ask for no move any more")
+        for _ in range(HOPS_MAX):
+            outcome = await self._hop(http, link, target)
+            if outcome is not None:
+                return outcome
+        return Rejected(f"{HOPS_MAX} transitions have not led to {target}")
+
+    async def _hop(self, http: Http, link: Link, target: Target) -> Outcome | None:
+        """Take one transition; None where the issue moved and is still not where it is to go.
+
+        What an issue can be moved to depends on where it stands and on its workflow's conditions: it is asked each
+        time, never remembered.
+        """
+        issue = await self._ask(http, link, f"{_path(link)}?fields=status")
+        if not isinstance(issue, HttpResponse):
+            return issue
+        status = where(issue.json())
+        if status is not None and target.is_met_by(status):
+            return Delivered(issue.status, f"the issue is in {status.name}", _moved(link, status))
+        answer = await self._ask(http, link, f"{_path(link)}/transitions")
+        if not isinstance(answer, HttpResponse):
+            return answer
+        open_to_it = offers(answer.json())
+        offer = choose(open_to_it, target, status)
+        if offer is None:
+            told = listed([offer.told for offer in open_to_it])
+            return Rejected(f"no transition leads to {target}; from where the issue stands there are: {told}")
+        body = {"transition": {"id": offer.id}}
+        response = await http(self._site.call("POST", f"{_path(link)}/transitions", body=body))
+        outcome = self._judge_update(response, link)
+        if isinstance(outcome, Delivered):
+            return replace(outcome, link=_moved(link, offer.to)) if target.is_met_by(offer.to) else None
+        return outcome
+
+    async def _ask(self, http: Http, link: Link, path: str) -> HttpResponse | Outcome:
+        """Read something of an issue; an outcome where it cannot be read."""
+        response = await http(self._site.call("GET", path))
+        outcome = self._judge_update(response, link)
+        return response if isinstance(outcome, Delivered) else outcome
+
+    # --- checking ---------------------------------------------------------------------------------
+
+    async def validate(self, http: Http) -> Check:
+        """Ask who the account is, and whether project and issue type exist."""
+        response = await http(self._site.call("GET", MYSELF))
+        outcome = self._judge(response)
+        who = response.json()
+        if not isinstance(outcome, Delivered):
+            return Check(ok=False, message=outcome.reason)
+        if not isinstance(who, dict):
+            return Check(ok=False, message="no Jira answers there: check base_url")
+        types = await self._site.issue_types(http, self.settings.project_key)
+        if types is None:
+            projects = listed(await self._site.projects(http))
+            key = self.settings.project_key
+            return Check(
+                ok=False, message=f"there is no project {key!r} for this account; it sees {projects}"
+            )
+        if self.settings.default_issue_type.casefold() not in {name.casefold() for name in types}:
+            wrong = self.settings.default_issue_type
+            message = f"the project has no issue type {wrong!r}; it has {listed(types)}"
+            return Check(ok=False, message=message)
+        return Check(ok=True, message=f"the token works: {who.get('displayName')}"[:200])
+
+
+def _path(link: Link) -> str:
+    return f"{ISSUES}/{quote(str(link.external_id), safe='')}"
+
+
+def _moved(link: Link, status: Status) -> Link:
+    return replace(link, state="linked", last_state=status.name)

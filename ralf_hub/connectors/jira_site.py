@@ -1,0 +1,60 @@
+"""Requests to one Jira site, and the names that exist there. Which answers are good is judged elsewhere."""
+
+import base64
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from ralf_hub.connectors.base import Http, HttpRequest
+from ralf_hub.model import Json
+
+ISSUES: Final = "/rest/api/3/issue"
+SEARCH: Final = "/rest/api/3/search/jql"
+MYSELF: Final = "/rest/api/3/myself"
+PROJECTS: Final = "/rest/api/3/project"
+PROJECTS_READ: Final = 50
+
+
+class JiraSite:
+    """A site and the account that calls it. Its repr shows neither address nor token."""
+
+    def __init__(self, base_url: str, email: str, api_token: str) -> None:
+        self._base_url = base_url
+        pair = base64.b64encode(f"{email}:{api_token}".encode()).decode()
+        self._headers = {"accept": "application/json", "authorization": f"Basic {pair}"}
+
+    def call(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Json = None
+    ) -> HttpRequest:
+        """Return a request with the account's credentials."""
+        url = f"{self._base_url}{path}" + (f"?{urlencode(query)}" if query else "")
+        if body is None:
+            return HttpRequest(method, url, self._headers)
+        headers = {**self._headers, "content-type": "application/json"}
+        return HttpRequest(method, url, headers, orjson.dumps(body))
+
+    def browse(self, key: str | None) -> str | None:
+        """Return where people see an issue; None behind the gateway for scoped tokens, which does not say."""
+        if key is None or "/ex/jira/" in self._base_url:
+            return None
+        return f"{self._base_url}/browse/{quote(key, safe='-')}"
+
+    async def projects(self, http: Http) -> list[str]:
+        """Return the keys of the projects the account sees, the first of them where there are many."""
+        query = {"maxResults": str(PROJECTS_READ), "orderBy": "key"}
+        answer = (await http(self.call("GET", f"{PROJECTS}/search", query))).json()
+        return _names(answer.get("values") if isinstance(answer, dict) else None, "key")
+
+    async def issue_types(self, http: Http, project_key: str) -> list[str] | None:
+        """Return the names of a project's issue types; None where the account sees no such project."""
+        answer = (await http(self.call("GET", f"{PROJECTS}/{quote(project_key, safe='')}"))).json()
+        if not isinstance(answer, dict) or "issueTypes" not in answer:
+            return None
+        return _names(answer["issueTypes"], "name")
+
+
+def _names(items: Json, member: str) -> list[str]:
+    found = [item.get(member) for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    return [name for name in found if isinstance(name, str)]

@@ -1,0 +1,158 @@
+"""Connectors that keep one object per task at their service: an issue, a card.
+
+An event becomes rows of the outbox in the task's lane: `create`, where nothing stands for the task yet, then one row
+per step, so that each is retried and judged alone. The link written along with `create` carries a marker that the
+object carries too: after a try with an unknown end the object is looked for before it is made again.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar, Final
+
+from ralf_hub.connectors.base import (
+    Action,
+    Ambiguous,
+    Connector,
+    ConnectorEnv,
+    ConnectorSettings,
+    Delivered,
+    Fact,
+    HttpResponse,
+    Outcome,
+    Rejected,
+    SendContext,
+    UnknownAnswerError,
+)
+from ralf_hub.connectors.judging import excerpt
+from ralf_hub.connectors.wording import Worded, Wording
+from ralf_hub.model import Delivery, Json, Link
+
+CREATE: Final = "create"
+SETTLE_S: Final = 5.0
+"""How long a service may still work on a request whose answer was lost, before it is asked what came of it."""
+NAMES_TOLD_MAX: Final = 30
+
+
+class ObjectConnector(Connector):
+    """Plans `create` and steps, sends them, and keeps the link's state honest. Services fill in the rest."""
+
+    uses_links: bool = True
+    thing: ClassVar[str]
+    """What stands for a task, in words: `issue`, `card`."""
+
+    def __init__(self, name: str, settings: ConnectorSettings, env: ConnectorEnv) -> None:
+        super().__init__(name, settings, env)
+        self._wording = Wording(settings.template, self.escape)
+
+    @staticmethod
+    @abstractmethod
+    def escape(text: str) -> str:
+        """Return a value made safe for the service's texts."""
+
+    @abstractmethod
+    def steps(self, fact: Fact) -> Sequence[str] | None:
+        """Return the steps *fact* asks for besides the object itself; None where it asks for nothing at all."""
+
+    @abstractmethod
+    def new_object(self, fact: Fact, worded: Worded, marker: str) -> Mapping[str, Json]:
+        """Return the payload of `create`."""
+
+    @abstractmethod
+    def step(self, name: str, fact: Fact, worded: Worded) -> Mapping[str, Json]:
+        """Return the payload of one step."""
+
+    @abstractmethod
+    async def create(self, delivery: Delivery, context: SendContext) -> Outcome:
+        """Make the object, or adopt the one an earlier try has made; Delivered carries the link."""
+
+    @abstractmethod
+    async def update(self, delivery: Delivery, context: SendContext, link: Link) -> Outcome:
+        """Do one step on the object of *link*, whose `external_id` is known."""
+
+    # --- planning ---------------------------------------------------------------------------------
+
+    def plan(self, fact: Fact) -> Sequence[Action]:
+        """Return `create` where nothing stands for the task yet, and the event's steps."""
+        if fact.event.task_id is None and fact.feature is None:
+            return []
+        steps = self.steps(fact)
+        if steps is None:
+            return []
+        worded = self._wording(fact)
+        actions = []
+        if fact.link is None:
+            marker = self.marker(fact)
+            actions.append(Action(CREATE, self.new_object(fact, worded, marker), marker=marker))
+        return [*actions, *(Action(name, self.step(name, fact, worded)) for name in steps)]
+
+    def marker(self, fact: Fact) -> str:
+        """Return what the object made for *fact* is found by again: the event's, so no other hub has the same."""
+        return mark(fact.event.id)
+
+    # --- sending ----------------------------------------------------------------------------------
+
+    async def send(self, delivery: Delivery, context: SendContext) -> Outcome:
+        """Try one action. A lost answer is given time to take effect before the next try looks for it."""
+        try:
+            return await self._send(delivery, context)
+        except UnknownAnswerError as error:
+            return Ambiguous(str(error), retry_after_s=SETTLE_S)
+
+    async def _send(self, delivery: Delivery, context: SendContext) -> Outcome:
+        link = context.link
+        exists = link is not None and link.external_id is not None
+        if delivery.action == CREATE:
+            if link is not None and exists and link.state != "broken":
+                return Delivered(response=f"{name_of(link)} stands for it already")
+            return await self.create(delivery, context)
+        if link is None or not exists:
+            return Rejected(
+                f"there is no {self.thing} to update: the delivery 'create' of {delivery.task_id or delivery.lane} "
+                "is dead or was cancelled; replay that one first, then this"
+            )
+        outcome = await self.update(delivery, context, link)
+        if isinstance(outcome, Delivered) and outcome.link is None and link.state != "linked":
+            return replace(outcome, link=replace(link, state="linked"))
+        return outcome
+
+    def lost(self, link: Link, response: HttpResponse, said: str) -> Rejected:
+        """Return the verdict where the object is gone or no longer shown to us: the link is broken."""
+        reason = f"the {self.thing} {name_of(link)} is gone, or the account may no longer see it: {said}"
+        return Rejected(reason, response.status, excerpt(response), replace(link, state="broken"))
+
+
+def mark(event_id: str) -> str:
+    """Return the text that finds again what was made for one event."""
+    return f"ralf:{event_id}"
+
+
+def name_of(link: Link) -> str:
+    """Return what people call the object of *link*."""
+    return link.external_key or link.external_id or "it"
+
+
+def subject(fact: Fact) -> str:
+    """Return the title of what *fact* is about, as far as it is known."""
+    if fact.task is not None and fact.task.title:
+        return fact.task.title
+    if fact.event.task_id is None and fact.feature is not None:
+        return fact.feature.title
+    title = fact.event.data.get("title")
+    return title if isinstance(title, str) and title else fact.event.task_id or ""
+
+
+def description(fact: Fact) -> str:
+    """Return the description of what *fact* is about."""
+    if fact.event.task_id is None:
+        return fact.feature.description if fact.feature is not None else ""
+    return fact.task.description if fact.task is not None else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return *names* in one line for an error: those that exist, the first of them where there are many."""
+    if not names:
+        return "none"
+    told = ", ".join(repr(name[:60]) for name in names[:NAMES_TOLD_MAX])
+    more = len(names) - NAMES_TOLD_MAX
+    return f"{told} and {more} more" if more > 0 else told

@@ -1,0 +1,103 @@
+"""Connectors that keep an object per task, tried on real parts: database, intake, dispatcher, and a service's double."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ralf_hub.connectors.base import Connector, ConnectorEnv
+from ralf_hub.connectors.registry import connector_class
+from ralf_hub.errors import StorageError
+from ralf_hub.model import Event, Feature, Link, Task
+from ralf_hub.store import links
+from tests.connectors.helpers import HUB, TASK
+from tests.delivery.house import House
+from tests.support import SettableClock, eventually, rows
+
+STEP_S = 61.0
+"""Longer than any wait a connector asks for in these tests."""
+
+
+class Outside:
+    """A house with one connector in it, whose clock moves on when nothing is left to do now."""
+
+    def __init__(self, house: House, clock: SettableClock, name: str) -> None:
+        self.house = house
+        self.clock = clock
+        self.name = name
+
+    async def tell(
+        self, kind: str, data: dict[str, Any] | None = None, task: Task | None = TASK, **more: Any
+    ) -> Event:
+        return await self.house.intake.accept(
+            lambda ledger: ledger.record(kind, source="test", task=task, data=data, **more)
+        )
+
+    async def feature(self, kind: str, feature: Feature) -> Event:
+        return await self.tell(kind, task=None, feature=feature)
+
+    async def settle(self) -> dict[str, tuple[str, str | None]]:
+        """Let everything be delivered or die, moving the clock; return state and last error by action."""
+        while not self.house.settled():
+            tried = self.attempts
+            self.clock.advance(STEP_S)
+            self.house.dispatcher.wake()
+            await eventually(lambda n=tried: self.attempts > n or self.house.settled())
+        return self.deliveries()
+
+    def deliveries(self) -> dict[str, tuple[str, str | None]]:
+        """Return state and last error of the latest delivery of each action."""
+        found = rows(self.house.path, "SELECT action, state, last_error FROM outbox ORDER BY id")
+        return {str(action): (str(state), error) for action, state, error in found}  # type: ignore[misc]
+
+    def states(self) -> list[tuple[str, str]]:
+        return [
+            (str(a), str(s)) for a, s in rows(self.house.path, "SELECT action, state FROM outbox ORDER BY id")
+        ]
+
+    @property
+    def attempts(self) -> int:
+        ((count,),) = rows(self.house.path, "SELECT count(*) FROM attempts")
+        return int(str(count))
+
+    def outcomes(self) -> list[str]:
+        return [
+            str(outcome) for (outcome,) in rows(self.house.path, "SELECT outcome FROM attempts ORDER BY id")
+        ]
+
+    async def link(self, kind: str = "task", entity: str = TASK.id) -> Link | None:
+        return await self.house.db.read(lambda conn: links.get(conn, self.name, kind, entity))
+
+    async def loses_its_disk(self) -> None:
+        """From now on no verdict is committed; what was sent stays unknown to the table."""
+
+        async def refuse(*_: object, **__: object) -> Any:
+            raise StorageError("the disk takes nothing")
+
+        self.house.dispatcher._bookkeeper._accept = refuse
+
+    async def crashes(self) -> None:
+        """End the dispatcher as kill -9 would: nothing more is recorded."""
+        await self.loses_its_disk()
+        running = self.house._running
+        assert running is not None
+        running.cancel()
+        await asyncio.wait({running})
+        self.house._running = None
+
+
+@asynccontextmanager
+async def outside(
+    path: Path, clock: SettableClock, kind: str, *others: Connector, **settings: Any
+) -> AsyncIterator[Outside]:
+    """Start a hub's inner rooms on the database at *path*, with one connector of *kind*."""
+    async with House(path, replace(clock.clock, monotonic=clock.clock.monotonic)) as house:
+        made = connector_class(kind)
+        env = ConnectorEnv(clock=clock.clock, hub_url=HUB)
+        house.intake.hub_url = HUB
+        house.connectors[kind] = made(kind, made.settings_model(**settings), env)
+        house.connectors |= {other.name: other for other in others}
+        await house.start()
+        yield Outside(house, clock, kind)
