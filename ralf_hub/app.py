@@ -11,9 +11,10 @@ from aiohttp import web
 
 from ralf_hub.clock import Clock
 from ralf_hub.config import Loaded, Settings, hub_url, instances, secret_values
-from ralf_hub.connectors.base import Connector, ConnectorEnv
+from ralf_hub.connectors.base import Connector, ConnectorEnv, Delivered
 from ralf_hub.delivery.backoff import Backoff
 from ralf_hub.delivery.breaker import BreakerPolicy
+from ralf_hub.delivery.channel import Finished
 from ralf_hub.delivery.dispatcher import Dispatcher, DispatchPolicy
 from ralf_hub.delivery.expected import fingerprint
 from ralf_hub.delivery.routing import Router
@@ -21,18 +22,21 @@ from ralf_hub.delivery.transport import Transport
 from ralf_hub.endpoint import Endpoint
 from ralf_hub.errors import StorageError
 from ralf_hub.feed import Feed
+from ralf_hub.handlers.health import metrics_document
 from ralf_hub.handlers.table import ENDPOINTS
 from ralf_hub.intake.ledger import Intake
 from ralf_hub.keyring import Keyring
 from ralf_hub.limits import RateLimiter
 from ralf_hub.meters import Meters
 from ralf_hub.middleware import door
+from ralf_hub.model import Event
 from ralf_hub.secrets import Redactor, sha256_hex
 from ralf_hub.services import SERVICES, Services
 from ralf_hub.store import events, keys
 from ralf_hub.store.checkpoint import Checkpointer
 from ralf_hub.store.database import Database
 from ralf_hub.store.routes import put_in_force
+from ralf_hub.stream.broadcast import Broadcaster
 from ralf_hub.upkeep import Upkeep
 from ralf_hub.watcher.follower import Follower
 
@@ -109,8 +113,14 @@ async def running(loaded: Loaded, clock: Clock, *, deliver_history: bool = False
             random=random.random,
             redact=redact,
             policy=dispatch_policy(settings),
-            meter=meters.delivered,
+            recorded=lambda item: _tell_recorded(hub, item),
         )
+
+        async def read_events(after: int, limit: int) -> list[Event]:
+            return await db.read(lambda conn: events.after(conn, after, limit=limit))
+
+        feed = Feed((await db.read(events.bounds))[1], read_events)
+        stack.push_async_callback(feed.close)
         hub = Services(
             loaded=loaded,
             clock=clock,
@@ -121,7 +131,10 @@ async def running(loaded: Loaded, clock: Clock, *, deliver_history: bool = False
             keyring=Keyring(),
             meters=meters,
             redact=redact,
-            feed=Feed((await db.read(events.bounds))[1]),
+            feed=feed,
+            stream=Broadcaster(
+                feed, read_events, lambda: db.read(events.bounds), lambda: metrics_document(hub)
+            ),
             limits=RateLimiter(settings.api.rate_limit.requests_per_minute),
             auth_limits=RateLimiter(settings.api.rate_limit.failed_auth_per_minute),
         )
@@ -142,6 +155,27 @@ async def running(loaded: Loaded, clock: Clock, *, deliver_history: bool = False
             yield hub
 
 
+def _tell_recorded(hub: Services, item: Finished) -> None:
+    """Count one recorded try and tell live readers of it."""
+    delivery, outcome = item.claimed.delivery, item.outcome
+    if isinstance(outcome, Delivered):
+        hub.meters.delivered(delivery.connector, item.duration_ms)
+    if hub.stream.wants_deliveries:
+        hub.stream.tell_delivery(
+            {
+                "id": delivery.id,
+                "event_id": delivery.event_id,
+                "event_type": delivery.event_type,
+                "task_id": delivery.task_id,
+                "connector": delivery.connector,
+                "action": delivery.action,
+                "outcome": outcome.name,
+                "duration_ms": item.duration_ms,
+                "at": item.started_at,
+            }
+        )
+
+
 @contextlib.asynccontextmanager
 async def _background(hub: Services) -> AsyncIterator[None]:
     """Run the dispatcher and the chores; end them in order."""
@@ -150,6 +184,7 @@ async def _background(hub: Services) -> AsyncIterator[None]:
     tasks: dict[str, asyncio.Task[None]] = {
         "dispatcher": asyncio.create_task(hub.dispatcher.run(), name="dispatcher")
     }
+    tasks["stream"] = asyncio.create_task(hub.stream.tell_metrics(), name="stream")
     if hub.workspace is not None:
         tasks["workspace"] = asyncio.create_task(hub.workspace.run(), name="workspace")
     for chore in upkeep.chores:

@@ -78,7 +78,7 @@ async def door(
         if endpoint is None:
             response = await handler(request)
         else:
-            caller, allowance = admit(hub, endpoint, request)
+            caller, allowance = admit(hub, endpoint.scope, request)
             if allowance is not None:
                 headers = allowance.headers()
             call = Call(hub, request, caller, request_id, request.match_info)
@@ -133,26 +133,25 @@ def _response(answer: Answer) -> web.Response:
 # --- who may come in ------------------------------------------------------------------------------
 
 
-def admit(hub: Services, endpoint: Endpoint, request: web.Request) -> tuple[Principal, Allowance | None]:
+def admit(hub: Services, scope: str | None, request: web.Request) -> tuple[Principal, Allowance | None]:
     """Return who calls and what is left to them. HubError `missing_key`, `invalid_key`, `missing_scope`, `rate_limited`."""
-    if endpoint.scope is None:
+    if scope is None:
         return ANONYMOUS, None
     limited = hub.settings.api.rate_limit.enabled
     if hub.settings.api.auth_type == "none":
-        return ANONYMOUS, _take(hub, address_of(hub, request)) if limited else None
+        return ANONYMOUS, take_allowance(hub, address_of(hub, request)) if limited else None
     key = _key_of(request)
     caller = hub.keyring.find(key, hub.clock.iso()) if key else None
     if caller is None:
         _refuse(hub, request, "invalid_key" if key else "missing_key")
-    allowance = _take(hub, caller.id) if limited else None
-    if not caller.may(endpoint.scope):
-        raise HubError(
-            f"This needs the scope {endpoint.scope}.", code="missing_scope", extra={"scope": endpoint.scope}
-        )
+    allowance = take_allowance(hub, caller.id) if limited else None
+    if not caller.may(scope):
+        raise HubError(f"This needs the scope {scope}.", code="missing_scope", extra={"scope": scope})
     return caller, allowance
 
 
-def _take(hub: Services, name: str) -> Allowance:
+def take_allowance(hub: Services, name: str) -> Allowance:
+    """Count one call of *name*. HubError `rate_limited` when it comes too soon."""
     allowance = hub.limits.take(name, hub.clock.monotonic())
     if not allowance.allowed:
         raise HubError(
@@ -234,15 +233,15 @@ async def invoke(endpoint: Endpoint, call: Call) -> Answer | web.StreamResponse:
 async def _read(request: web.Request) -> bytes:
     try:
         return await request.read()
-    except (web.RequestPayloadError, HttpProcessingError):
+    except (web.RequestPayloadError, HttpProcessingError, ConnectionError):
         raise HubError("The body cannot be read as its headers describe it.", code="bad_request") from None
 
 
 # --- errors ---------------------------------------------------------------------------------------
 
 
-def problem(error: HubError, request_id: str) -> web.Response:
-    """Return *error* as RFC 9457 `application/problem+json`."""
+def problem_document(error: HubError, request_id: str) -> dict[str, Any]:
+    """Return *error* as a problem document (RFC 9457)."""
     row = PROBLEMS[error.code]
     document: dict[str, Any] = {
         "type": PROBLEM_TYPE + error.code,
@@ -257,8 +256,14 @@ def problem(error: HubError, request_id: str) -> web.Response:
         document["errors"] = [
             {"field": item.field, "message": item.message} for item in error.errors[:ERRORS_MAX]
         ]
+    return document
+
+
+def problem(error: HubError, request_id: str) -> web.Response:
+    """Return *error* as `application/problem+json`."""
+    document = problem_document(error, request_id)
     headers = {**error.headers, hdrs.CONTENT_TYPE: "application/problem+json"}
-    return web.Response(status=row.status, body=orjson.dumps(document), headers=headers)
+    return web.Response(status=error.status, body=orjson.dumps(document), headers=headers)
 
 
 def _from_aiohttp(error: web.HTTPException, request_id: str) -> web.StreamResponse:

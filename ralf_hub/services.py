@@ -21,6 +21,8 @@ from ralf_hub.secrets import Redactor
 from ralf_hub.store import keys
 from ralf_hub.store.database import Database
 from ralf_hub.store.write_check import WriteCheck
+from ralf_hub.stream.broadcast import Broadcaster
+from ralf_hub.stream.tickets import Tickets
 
 
 class WorkspaceFollower(Protocol):
@@ -47,8 +49,10 @@ class Services:
     meters: Meters
     redact: Redactor
     feed: Feed
+    stream: Broadcaster
     limits: RateLimiter
     auth_limits: RateLimiter
+    tickets: Tickets = field(default_factory=Tickets)
     write_check: WriteCheck = field(default_factory=WriteCheck)
     workspace: WorkspaceFollower | None = None
     settings_problem: str | None = None

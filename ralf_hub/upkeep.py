@@ -10,14 +10,13 @@ from typing import Final
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.intake.queue import expire_leases
 from ralf_hub.services import Services
-from ralf_hub.store import events, jobs, keys, outbox, retention, tasks, usage
+from ralf_hub.store import jobs, keys, outbox, retention, tasks, usage
 from ralf_hub.store.checkpoint import Checkpointer
 from ralf_hub.store.jobs import BulkJob
 
 log = logging.getLogger(__name__)
 
 REPLAY_CHUNK: Final = 200
-OUTSIDE_EVENTS_MAX: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +60,7 @@ class Upkeep:
         if version == self._version:
             return
         self._version = version
-        after = hub.feed.last_seq
-        appended = await hub.db.read(lambda conn: events.after(conn, after, limit=OUTSIDE_EVENTS_MAX))
-        hub.feed.publish(appended)
+        hub.feed.look()
         await hub.reload_keys()
         await hub.dispatcher.refresh()
 

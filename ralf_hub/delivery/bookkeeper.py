@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from ralf_hub.clock import Clock
-from ralf_hub.connectors.base import Delivered
 from ralf_hub.delivery.backoff import Backoff
 from ralf_hub.delivery.breaker import BreakerPolicy
 from ralf_hub.delivery.channel import Channel, Finished, Standing
@@ -52,7 +51,7 @@ class Bookkeeper:
         clock: Clock,
         random: Callable[[], float],
         redact: Callable[[str], str],
-        meter: Callable[[str, float], None],
+        recorded: Callable[[Finished], None],
         policy: DispatchPolicy,
         wake: Callable[[], None],
     ) -> None:
@@ -60,7 +59,7 @@ class Bookkeeper:
         self._clock = clock
         self._random = random
         self._redact = redact
-        self._meter = meter
+        self._recorded = recorded
         self._wake = wake
         self.policy = policy
         self.channels: Mapping[str, Channel] = {}
@@ -151,8 +150,7 @@ class Bookkeeper:
             channel.held.discard(item.claimed.delivery.id)
             channel.troubles -= is_trouble(item.outcome)
             channel.woken = True
-            if isinstance(item.outcome, Delivered):
-                self._meter(channel.name, item.duration_ms)
+            self._recorded(item)
         for name, standing in standings.items():
             if name in self.channels:
                 self.channels[name].stand(standing, now)

@@ -50,7 +50,7 @@ class Dispatcher:
         random: Callable[[], float],
         redact: Callable[[str], str],
         policy: DispatchPolicy,
-        meter: Callable[[str, float], None] = lambda _name, _ms: None,
+        recorded: Callable[[Finished], None] = lambda _: None,
     ) -> None:
         self._db = db
         self._http = http
@@ -61,7 +61,7 @@ class Dispatcher:
             clock=clock,
             random=random,
             redact=redact,
-            meter=meter,
+            recorded=recorded,
             policy=policy,
             wake=self._wake.set,
         )

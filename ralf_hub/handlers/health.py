@@ -60,9 +60,8 @@ async def _late(hub: Services) -> list[str]:
     ]
 
 
-async def show_metrics(call: Call) -> Answer:
-    """Answer with the numbers of the hub."""
-    hub = call.hub
+async def metrics_document(hub: Services) -> Json:
+    """Return the numbers of the hub."""
     now_ms = hub.clock.now()
     names = list(hub.dispatcher.channels)
     tasks, queue, deliveries, webhooks = await hub.db.read(
@@ -76,24 +75,27 @@ async def show_metrics(call: Call) -> Answer:
     for name, numbers in deliveries.items():
         series = hub.meters.deliveries.get(name)
         numbers.update(series.quantiles() if series else {"p50_ms": None, "p95_ms": None, "p99_ms": None})
-    return Answer.json(
-        {
-            "tasks": tasks,
-            "queue": queue,
-            "deliveries": deliveries,
-            "webhooks": webhooks,
-            "api": {
-                "requests": hub.meters.requests,
-                **hub.meters.api.quantiles(),
-                "by_status": count_statuses(hub.meters.by_status),
-            },
-            "process": {
-                "uptime_s": round((now_ms - hub.meters.started_ms) / MS_PER_S, 3),
-                "rss_bytes": metrics.rss_bytes(),
-                "db_bytes": metrics.file_bytes(hub.db.path),
-            },
-        }
-    )
+    return {
+        "tasks": tasks,
+        "queue": queue,
+        "deliveries": deliveries,
+        "webhooks": webhooks,
+        "api": {
+            "requests": hub.meters.requests,
+            **hub.meters.api.quantiles(),
+            "by_status": count_statuses(hub.meters.by_status),
+        },
+        "process": {
+            "uptime_s": round((now_ms - hub.meters.started_ms) / MS_PER_S, 3),
+            "rss_bytes": metrics.rss_bytes(),
+            "db_bytes": metrics.file_bytes(hub.db.path),
+        },
+    }
+
+
+async def show_metrics(call: Call) -> Answer:
+    """Answer with the numbers of the hub."""
+    return Answer.json(await metrics_document(call.hub))
 
 
 ENDPOINTS = (

@@ -3,7 +3,19 @@
 from typing import Final
 
 from ralf_hub.endpoint import Endpoint
-from ralf_hub.handlers import connectors, deliveries, events, features, health, keys, queue, tasks, workspace
+from ralf_hub.handlers import (
+    connectors,
+    deliveries,
+    event_stream,
+    events,
+    features,
+    health,
+    keys,
+    queue,
+    stream,
+    tasks,
+    workspace,
+)
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *health.ENDPOINTS,
@@ -11,6 +23,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *queue.ENDPOINTS,
     *features.ENDPOINTS,
     *events.ENDPOINTS,
+    *stream.ENDPOINTS,
+    *event_stream.ENDPOINTS,
     *deliveries.ENDPOINTS,
     *connectors.ENDPOINTS,
     *workspace.ENDPOINTS,

@@ -1,0 +1,92 @@
+"""The live stream as server-sent events, for readers without a WebSocket."""
+
+import asyncio
+import contextlib
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from ralf_hub.endpoint import Call, Endpoint, parse_query
+from ralf_hub.errors import FieldError, HubError
+from ralf_hub.handlers.live import StreamQuery, enter, need
+from ralf_hub.middleware import SECURITY_HEADERS
+from ralf_hub.model import Event, event_json
+from ralf_hub.services import Services
+from ralf_hub.stream.client import Client, SlowReaderError
+
+HEARTBEAT_S: Final = 15.0
+
+
+def sse_message(event: Event) -> bytes:
+    """Return one event as a server-sent event. https://html.spec.whatwg.org/multipage/server-sent-events.html."""
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (
+        event.seq,
+        event.type.encode(),
+        orjson.dumps(event_json(event)),
+    )
+
+
+async def event_stream(call: Call) -> web.StreamResponse:
+    """Open the stream of server-sent events; `Last-Event-ID` or `since` replays first."""
+    query: StreamQuery = parse_query(StreamQuery, call.request)
+    principal = enter(call, query)
+    need(principal, "events:read")
+    hub = call.hub
+    since = _since(call.request.headers.get("Last-Event-ID"), query.since)
+    if since is not None and since > hub.feed.last_seq:
+        raise HubError(code="invalid_parameter", errors=[FieldError("since", "This lies in the future.")])
+    response = web.StreamResponse(
+        headers={**SECURITY_HEADERS, "Content-Type": "text/event-stream", "X-Request-ID": call.request_id}
+    )
+    await response.prepare(call.request)
+    client = Client(send=response.write, encode=sse_message, topics=frozenset({"events"}))
+    hub.stream.clients.add(client)
+    try:
+        await _replay_sse(hub, client, since)
+        while not client.dropped.is_set() and not hub.stopping:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await client.dropped.wait()
+            client.push(b": still here\n\n")
+    except (SlowReaderError, ConnectionError):
+        pass
+    finally:
+        hub.stream.clients.discard(client)
+        await client.close()
+    return response
+
+
+async def _replay_sse(hub: Services, client: Client, since: int | None) -> None:
+    if since is None:
+        client.position, client.live = hub.feed.last_seq, True
+        await client.send_now(b": from now on\n\n")
+        return
+    async for lost_from, lost_to in hub.stream.replay(client, since):
+        await client.send_now(b"event: gap\ndata: %b\n\n" % orjson.dumps({"from": lost_from, "to": lost_to}))
+
+
+def _since(header: str | None, query: int | None) -> int | None:
+    if header is None or header == "":
+        return query
+    if not header.isascii() or not header.isdigit() or len(header) > 16:  # noqa: PLR2004 - 2**53 has 16 digits
+        raise HubError(
+            code="invalid_parameter", errors=[FieldError("Last-Event-ID", "This must be a `seq`.")]
+        )
+    return int(header)
+
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/api/v1/events/stream",
+        "streamEvents",
+        "Open the live stream (server-sent events)",
+        event_stream,
+        None,
+        "stream",
+        query=StreamQuery,
+        raw=True,
+        errors=("missing_key", "invalid_key", "origin_refused"),
+    ),
+)

@@ -1,0 +1,57 @@
+"""What both forms of the live stream share: who may open one."""
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from pydantic import Field
+
+from ralf_hub.endpoint import Call, Query
+from ralf_hub.errors import HubError
+from ralf_hub.keyring import Principal
+from ralf_hub.middleware import admit
+from ralf_hub.services import Services
+from ralf_hub.stream.broadcast import CLIENTS_MAX
+
+SEQ_MAX: Final = 2**53
+
+
+class StreamQuery(Query):
+    """How to open a stream."""
+
+    ticket: str | None = Field(
+        default=None, max_length=200, description="A one-time ticket in place of a key."
+    )
+    since: int | None = Field(
+        default=None, ge=0, le=SEQ_MAX, description="First the stored events after this `seq`."
+    )
+
+
+def enter(call: Call, query: StreamQuery) -> Principal:
+    """Return who reads: by key, by ticket; a browser only from our own pages or an origin the settings allow."""
+    hub, request = call.hub, call.request
+    origin = request.headers.get("Origin")
+    if origin is not None and not _is_welcome(hub, request, origin):
+        raise HubError(f"The origin {origin[:200]} is not allowed here.", code="origin_refused")
+    if len(hub.stream.clients) >= CLIENTS_MAX:
+        raise HubError("Too many live readers.", code="rate_limited", headers={"Retry-After": "5"})
+    if query.ticket is not None:
+        principal = hub.tickets.take(query.ticket, hub.clock.monotonic())
+        if principal is None:
+            raise HubError("This ticket was used, has ended or never was.", code="invalid_key")
+        return principal
+    return admit(hub, "events:read", request)[0]
+
+
+def _is_welcome(hub: Services, request: web.Request, origin: str) -> bool:
+    allowed = hub.settings.api.cors
+    own = urlsplit(origin)
+    return own.netloc == request.host or (
+        allowed.enabled and origin in [str(known) for known in allowed.origins]
+    )
+
+
+def need(principal: Principal, scope: str) -> None:
+    """Refuse a principal without *scope*. HubError `missing_scope`."""
+    if not principal.may(scope):
+        raise HubError(f"This needs the scope {scope}.", code="missing_scope", extra={"scope": scope})

@@ -1,0 +1,258 @@
+"""The live stream as a WebSocket, and tickets with which browsers open it."""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from typing import Any, Final, Literal
+
+import orjson
+from aiohttp import WSMsgType, web
+from pydantic import Field
+from pydantic import ValidationError as PydanticError
+
+from ralf_hub.endpoint import Answer, Body, Call, Endpoint, field_errors, parse_query
+from ralf_hub.errors import FieldError, HubError, ValidationError
+from ralf_hub.handlers import events, tasks
+from ralf_hub.handlers.live import SEQ_MAX, StreamQuery, enter, need
+from ralf_hub.keyring import Principal
+from ralf_hub.middleware import problem_document, take_allowance
+from ralf_hub.model import Json
+from ralf_hub.stream.broadcast import event_message
+from ralf_hub.stream.client import Client, SlowReaderError
+from ralf_hub.stream.tickets import VALID_S
+
+FRAME_BYTES_MAX: Final = 1024 * 1024
+HEARTBEAT_S: Final = 25.0
+CLOSE_WITHIN_S: Final = 2.0
+TOPIC_SCOPES: Final = {"events": "events:read", "deliveries": "deliveries:read", "metrics": "metrics:read"}
+_BY_NAME: Final = {endpoint.name: endpoint for endpoint in (*tasks.ENDPOINTS, *events.ENDPOINTS)}
+COMMANDS: Final = {
+    "task.create": _BY_NAME["createTask"],
+    "task.update": _BY_NAME["changeTask"],
+    "task.progress": _BY_NAME["noteProgress"],
+    "event.emit": _BY_NAME["emitEvent"],
+}
+"""Each command is an endpoint: the same scope, the same validation, the same answer."""
+
+
+class Subscribe(Body):
+    """What to hear of."""
+
+    op: Literal["subscribe"]
+    topics: list[Literal["events", "deliveries", "metrics"]] = Field(min_length=1, max_length=10)
+    since: int | None = Field(default=None, ge=0, le=SEQ_MAX)
+    id: str | int | None = None
+
+
+class Unsubscribe(Body):
+    """What to hear of no more."""
+
+    op: Literal["unsubscribe"]
+    topics: list[Literal["events", "deliveries", "metrics"]] = Field(min_length=1, max_length=10)
+    id: str | int | None = None
+
+
+# --- tickets ---------------------------------------------------------------------------------------
+
+
+async def issue_ticket(call: Call) -> Answer:
+    """Give out a ticket with which a browser opens the stream once."""
+    ticket = call.hub.tickets.issue(call.principal, call.hub.clock.monotonic())
+    return Answer.json({"ticket": ticket, "expires_in_s": VALID_S}, 201)
+
+
+# --- WebSocket ------------------------------------------------------------------------------------
+
+
+class _Conversation:
+    """One WebSocket: its frames in, its messages out."""
+
+    def __init__(self, call: Call, principal: Principal, ws: web.WebSocketResponse) -> None:
+        self.call = replace(call, principal=principal)
+        self.hub = call.hub
+        self.principal = principal
+        self.ws = ws
+        self.client = Client(send=self._send, encode=event_message)
+
+    async def _send(self, message: bytes) -> None:
+        await self.ws.send_frame(message, WSMsgType.TEXT)
+
+    async def tell(self, message: dict[str, Json]) -> None:
+        await self.client.send_now(orjson.dumps(message))
+
+    async def run(self) -> None:
+        """Answer frames until either side ends it."""
+        self.hub.stream.clients.add(self.client)
+        dropped = asyncio.ensure_future(self.client.dropped.wait())
+        try:
+            while True:
+                frame = asyncio.ensure_future(self.ws.receive())
+                await asyncio.wait({frame, dropped}, return_when=asyncio.FIRST_COMPLETED)
+                if not frame.done():
+                    frame.cancel()
+                    break
+                if not await self._take(frame.result()):
+                    break
+        except (SlowReaderError, ConnectionError):
+            pass
+        finally:
+            dropped.cancel()
+            self.hub.stream.clients.discard(self.client)
+            too_slow = self.client.dropped.is_set() and not self.ws.closed
+            await self.client.close()
+            if too_slow:
+                await self._say_too_slow()
+
+    async def _say_too_slow(self) -> None:
+        """Tell a slow reader why it is let go, if it still takes that; then end the connection either way."""
+        with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self.ws.close(code=1013, message=b"you read too slowly; come back with since")
+        transport = self.call.request.transport
+        if transport is not None:
+            transport.abort()
+
+    async def _take(self, frame: Any) -> bool:
+        """Answer one frame; False when it was the last."""
+        if frame.type in {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}:
+            return False
+        given: Json = None
+        try:
+            given = _parsed(frame)
+            await self._do(given)
+        except HubError as error:
+            await self._refuse(given, error)
+        except PydanticError as error:
+            await self._refuse(given, ValidationError(errors=field_errors(error)))
+        return True
+
+    async def _refuse(self, given: Json, error: HubError) -> None:
+        document = problem_document(error, self.call.request_id)
+        frame_id = given.get("id") if isinstance(given, dict) else None
+        await self.tell({"op": "error", "id": _plain(frame_id), "problem": document})
+
+    async def _do(self, given: dict[str, Json]) -> None:
+        op = given.get("op")
+        if op == "ping":
+            await self.tell({"op": "pong", "id": _plain(given.get("id"))})
+        elif op == "subscribe":
+            await self.subscribe(Subscribe.model_validate(given))
+        elif op == "unsubscribe":
+            frame = Unsubscribe.model_validate(given)
+            self.client.topics -= frozenset(frame.topics)
+            if "events" in frame.topics:
+                self.client.live = False
+            await self.tell({"op": "ack", "id": frame.id, "topics": sorted(self.client.topics)})
+        elif isinstance(op, str) and op in COMMANDS:
+            await self._command(op, given)
+        else:
+            known = ", ".join(["subscribe", "unsubscribe", "ping", *COMMANDS])
+            raise ValidationError(errors=[FieldError("op", f"There is no such op; there are {known}.")])
+
+    async def subscribe(self, frame: Subscribe) -> None:
+        for topic in frame.topics:
+            need(self.principal, TOPIC_SCOPES[topic])
+        stream = self.hub.stream
+        last = self.hub.feed.last_seq
+        if frame.since is not None and frame.since > last:
+            raise HubError(
+                code="invalid_parameter",
+                errors=[FieldError("since", f"The last event is {last}; this lies in the future.")],
+            )
+        fresh = "events" in frame.topics and not self.client.live
+        self.client.topics |= frozenset(frame.topics)
+        await self.tell({"op": "ack", "id": frame.id, "topics": sorted(self.client.topics), "seq": last})
+        if not fresh:
+            return
+        if frame.since is None:
+            self.client.position, self.client.live = self.hub.feed.last_seq, True
+            return
+        async for lost_from, lost_to in stream.replay(self.client, frame.since):
+            await self.tell({"op": "gap", "from": lost_from, "to": lost_to})
+
+    async def _command(self, op: str, given: dict[str, Json]) -> None:
+        endpoint = COMMANDS[op]
+        if self.hub.settings.api.rate_limit.enabled:
+            take_allowance(self.hub, self.principal.id)
+        need(self.principal, endpoint.scope or "")
+        data = given.get("data", {})
+        if not isinstance(data, dict):
+            raise ValidationError(errors=[FieldError("data", "This must be an object.")])
+        fields = {**{n: v for n, v in given.items() if n not in {"op", "id", "data", "task_id"}}, **data}
+        task_id = given.get("task_id")
+        if op == "event.emit" and task_id is not None:
+            fields["task_id"] = task_id
+        if op in {"task.update", "task.progress"} and not isinstance(task_id, str):
+            raise ValidationError(errors=[FieldError("task_id", "This field is needed.")])
+        body = (endpoint.body or Body).model_validate(fields)
+        call = replace(self.call, params={"id": str(task_id)}, body=body, idempotency=None, kept=False)
+        answer = await endpoint.handler(call)
+        result = orjson.loads(answer.body) if isinstance(answer, Answer) and answer.body else None
+        await self.tell({"op": "ack", "id": _plain(given.get("id")), "result": result})
+
+
+def _parsed(frame: Any) -> dict[str, Json]:
+    if frame.type is not WSMsgType.TEXT:
+        raise HubError("Send JSON in text frames.", code="invalid_json")
+    text: str = frame.data
+    try:
+        given = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise HubError(f"The frame is not valid JSON: {error}.", code="invalid_json") from None
+    if not isinstance(given, dict):
+        raise HubError("A frame is a JSON object.", code="invalid_json")
+    if "\\u0000" in text:
+        raise ValidationError(errors=[FieldError("body", "The character NUL is not allowed.")])
+    return given
+
+
+def _plain(frame_id: Json) -> Json:
+    """Return a frame's id to send back, None where it is no text or number."""
+    return frame_id if isinstance(frame_id, (str, int)) and len(str(frame_id)) <= 200 else None  # noqa: PLR2004
+
+
+async def stream(call: Call) -> web.StreamResponse:
+    """Open the WebSocket."""
+    query: StreamQuery = parse_query(StreamQuery, call.request)
+    principal = enter(call, query)
+    ws = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=FRAME_BYTES_MAX, compress=False)
+    if not ws.can_prepare(call.request).ok:
+        raise HubError("This is a WebSocket: send an upgrade request.", code="bad_request")
+    await ws.prepare(call.request)
+    conversation = _Conversation(call, principal, ws)
+    if query.since is not None:
+        need(principal, "events:read")
+        await conversation.subscribe(Subscribe(op="subscribe", topics=["events"], since=query.since))
+    await conversation.run()
+    return ws
+
+
+_STREAM = "/api/v1/stream"
+
+STREAM: Final = Endpoint(
+    "GET",
+    _STREAM,
+    "stream",
+    "Open the live stream (WebSocket)",
+    stream,
+    None,
+    "stream",
+    query=StreamQuery,
+    raw=True,
+    status=101,
+    errors=("missing_key", "invalid_key", "origin_refused"),
+)
+ENDPOINTS = (
+    STREAM,
+    Endpoint(
+        "POST",
+        _STREAM + "/tickets",
+        "issueTicket",
+        "Get a one-time ticket for the stream",
+        issue_ticket,
+        "events:read",
+        "stream",
+        answer="Ticket",
+        status=201,
+    ),
+)

@@ -1,0 +1,99 @@
+"""Every change out to live readers: each message is encoded once, however many read it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+import orjson
+
+from ralf_hub.feed import Feed, Read
+from ralf_hub.model import Event, Json, event_json
+from ralf_hub.stream.client import Client
+
+log = logging.getLogger(__name__)
+
+TOPICS: Final = ("events", "deliveries", "metrics")
+METRICS_EVERY_S: Final = 1.0
+REPLAY_CHUNK: Final = 200
+CLIENTS_MAX: Final = 5_000
+
+Bounds = Callable[[], Awaitable[tuple[int, int]]]
+"""Returns the lowest `seq` still kept and the highest ever given."""
+
+
+def event_message(event: Event) -> bytes:
+    """Return one event as the stream sends it."""
+    return orjson.dumps({"topic": "events", "seq": event.seq, "event": event_json(event)})
+
+
+class Broadcaster:
+    """Keeps the live readers of one hub."""
+
+    def __init__(
+        self, feed: Feed, read: Read, bounds: Bounds, metrics: Callable[[], Awaitable[Json]]
+    ) -> None:
+        self._feed = feed
+        self._read = read
+        self._bounds = bounds
+        self._metrics = metrics
+        self.clients: set[Client] = set()
+        feed.listeners.append(self._tell_events)
+
+    def _tell_events(self, fresh: list[Event]) -> None:
+        readers = [client for client in self.clients if client.live and "events" in client.topics]
+        if not readers:
+            return
+        for event in fresh:
+            messages = {encode: encode(event) for encode in {client.encode for client in readers}}
+            for client in readers:
+                client.position = event.seq
+                client.push(messages[client.encode])
+
+    def tell_delivery(self, delivery: dict[str, Json]) -> None:
+        """Tell that a delivery changed."""
+        readers = [client for client in self.clients if "deliveries" in client.topics]
+        if readers:
+            message = orjson.dumps({"topic": "deliveries", "delivery": delivery})
+            for client in readers:
+                client.push(message)
+
+    @property
+    def wants_deliveries(self) -> bool:
+        """Return whether anyone reads deliveries."""
+        return any("deliveries" in client.topics for client in self.clients)
+
+    async def tell_metrics(self) -> None:
+        """Tell the numbers each second while anyone reads them; runs until cancelled."""
+        while True:
+            await asyncio.sleep(METRICS_EVERY_S)
+            readers = [client for client in self.clients if "metrics" in client.topics]
+            if not readers:
+                continue
+            try:
+                message = orjson.dumps({"topic": "metrics", "metrics": await self._metrics()})
+            except Exception:
+                log.exception("metrics for live readers could not be read")
+                continue
+            for client in readers:
+                client.push(message)
+
+    async def replay(self, client: Client, since: int) -> AsyncIterator[tuple[int, int]]:
+        """Send *client* the stored events after *since*, then go live: no gap between, none twice.
+
+        Yields (from, to) first where retention has passed over events the reader has not seen.
+        """
+        first, last = await self._bounds()
+        client.position = since
+        if since + 1 < first:
+            client.position = first - 1
+            yield since + 1, min(first - 1, last)
+        while True:
+            found = await self._read(client.position, REPLAY_CHUNK)
+            for event in found:
+                await client.send_now(client.encode(event))
+                client.position = event.seq
+            # Compared and switched in one step: whatever is told from here on reaches the live reader.
+            if client.position >= self._feed.last_seq:
+                client.live = True
+                return
