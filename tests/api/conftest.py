@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from pytest_aiohttp.plugin import AiohttpClient
 
 from ralf_hub.app import build_app
@@ -13,6 +15,14 @@ from ralf_hub.endpoint import Endpoint
 from ralf_hub.handlers.table import ENDPOINTS
 from tests.api.helpers import Api, settings
 from tests.support import SettableClock
+
+
+class HubServer(TestServer):
+    """Serves as `ralf-hub serve` does: a client that leaves does not end what it has begun."""
+
+    async def _make_runner(self, **given: Any) -> web.BaseRunner:
+        return web.AppRunner(self.app, **{**given, "handler_cancellation": False, "access_log": None})
+
 
 Start = Callable[..., Awaitable[Api]]
 
@@ -30,7 +40,7 @@ def start(aiohttp_client: AiohttpClient, db_path: Path, clock: SettableClock) ->
         app = build_app(
             settings(db_path, **sections), own_clock or clock.clock, endpoints=(*more, *ENDPOINTS)
         )
-        api = Api(await aiohttp_client(app))
+        api = Api(await aiohttp_client(HubServer(app)))
         running.append(api)
         return api
 

@@ -22,6 +22,7 @@ from ralf_hub.errors import PROBLEMS
 from ralf_hub.middleware import PROBLEM_TYPE, SECURITY_HEADERS
 from ralf_hub.model import SCOPES
 from ralf_hub.services import SERVICES, Services
+from tests.support import eventually
 
 V1: Final = "/api/v1"
 EVERYTHING: Final = "rh_everything_0123456789abcdef"
@@ -194,10 +195,12 @@ class Api:
         return Reply(int(status.split()[1]), CIMultiDictProxy(headers), body)
 
     async def leave(self, request: bytes) -> None:
-        """Send bytes and hang up without reading."""
+        """Send bytes and hang up without reading, once the hub works on them."""
+        before = len(asyncio.all_tasks())
         _, writer = await asyncio.open_connection("127.0.0.1", self.client.server.port)
         writer.write(request)
-        await writer.drain()
+        # One task of aiohttp's for the connection, one for the handler.
+        await eventually(lambda: len(asyncio.all_tasks()) >= before + 2)
         writer.close()
         await writer.wait_closed()
 

@@ -7,7 +7,7 @@ import pytest
 from ralf_hub.endpoint import Answer, Call, Endpoint
 from ralf_hub.errors import PROBLEMS, HubError
 from tests.api.conftest import Start
-from tests.api.helpers import CANARY, V1, Api
+from tests.api.helpers import CANARY, V1
 
 
 def failing(name: str, error: BaseException) -> Endpoint:

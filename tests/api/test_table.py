@@ -11,6 +11,8 @@ from tests.api.helpers import EVERYTHING, ONLY, TIME, V1, Api
 
 IN = {"id": "1", "name": "sink", "service": "github"}
 OPEN = {"/health", "/openapi.json", "/docs", "/"}
+OWN_DOOR = {"/api/v1/stream", "/api/v1/events/stream", "/oauth/token"}
+"""They look at keys, tickets or client secrets themselves."""
 CLOSED = [endpoint for endpoint in ENDPOINTS if endpoint.scope is not None]
 
 
@@ -20,7 +22,7 @@ def path_of(endpoint: Endpoint) -> str:
 
 def test_only_the_open_ones_are_open() -> None:
     opened = {endpoint.path for endpoint in ENDPOINTS if endpoint.scope is None}
-    assert {path for path in opened if "/webhooks/" not in path and path != "/oauth/token"} <= OPEN
+    assert {path for path in opened if "/webhooks/" not in path} <= OPEN | OWN_DOOR
     assert {endpoint.scope for endpoint in CLOSED} <= set(SCOPES)
 
 
@@ -37,6 +39,13 @@ async def test_without_a_key_nothing_closed_answers(api: Api) -> None:
         wrong = await api.call(endpoint.method, path_of(endpoint), key="rh_wrong")
         assert (wrong.status, wrong.code) == (401, "invalid_key"), endpoint.label
         assert 'error="invalid_token"' in wrong.headers["WWW-Authenticate"]
+
+
+async def test_nor_do_those_with_a_door_of_their_own(api: Api) -> None:
+    for endpoint in ENDPOINTS:
+        if endpoint.path in OWN_DOOR and endpoint.method == "GET":
+            assert (await api.call("GET", endpoint.path, key=None)).status == 401, endpoint.label
+            assert (await api.call("GET", endpoint.path, key="rh_wrong")).status == 401, endpoint.label
 
 
 async def test_each_scope_opens_its_endpoints_and_no_other(api: Api) -> None:
