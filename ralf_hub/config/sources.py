@@ -77,14 +77,15 @@ def locate(explicit: str | Path | None, env: Mapping[str, str], cwd: Path, home:
     for path in (cwd / FILE_NAME, *(home / HOME_FOLDER / name for name in HOME_NAMES)):
         if os.path.lexists(path):
             return at(path)
-    return Source(_embedded(), home / HOME_FOLDER, embedded=True)
+    return Source(embedded(), home / HOME_FOLDER, embedded=True)
 
 
 def _with_home(path: Path, home: Path) -> Path:
     return home.joinpath(*path.parts[1:]) if path.parts[:1] == ("~",) else path
 
 
-def _embedded() -> Path:
+def embedded() -> Path:
+    """Return the settings file inside the program, with which it runs when there is no other."""
     package = Path(ralf_hub.__file__).parent
     packaged = package / "_data" / FILE_NAME
     return packaged if packaged.exists() else package.parent / FILE_NAME

@@ -16,8 +16,10 @@ WRITE_WAIT_MS: Final = 15_000
 
 
 @contextlib.contextmanager
-def beside(path: Path, *, writer: bool = False, create: bool = False) -> Iterator[sqlite3.Connection]:
-    """Open the database at *path*, with *create* also where there is none yet.
+def beside(
+    path: Path, *, writer: bool = False, create: bool = False, upgrade: bool = True
+) -> Iterator[sqlite3.Connection]:
+    """Open the database at *path*, with *create* also where there is none yet, with *upgrade* not as an older one.
 
     Unlike the hub at its start this does not read the whole file. DatabaseRefusedError says in one line why the
     database cannot be used, also when that shows only later.
@@ -27,7 +29,7 @@ def beside(path: Path, *, writer: bool = False, create: bool = False) -> Iterato
             f"{path}: there is no such database; `ralf-hub serve` makes it, or name another with --db"
         )
     try:
-        if not path.exists() or path.stat().st_size == 0 or _is_older(path):
+        if not path.exists() or path.stat().st_size == 0 or (upgrade and _is_older(path)):
             schema.prepare(path)
         with contextlib.closing(schema.connect(path, writer=writer)) as conn:
             conn.execute(f"PRAGMA busy_timeout = {WRITE_WAIT_MS}")
