@@ -14,6 +14,7 @@ from ralf_hub.handlers import (
     queue,
     stream,
     tasks,
+    web,
     workspace,
 )
 
@@ -29,4 +30,5 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *connectors.ENDPOINTS,
     *workspace.ENDPOINTS,
     *keys.ENDPOINTS,
+    *web.ENDPOINTS,
 )
