@@ -33,7 +33,7 @@ ROOMS: Final[dict[str, str]] = {
     "store": "clock errors model",
     "config": "connectors errors model secrets version",
     "keyring": "clock model secrets store",
-    "delivery": "clock connectors errors model store version",
+    "delivery": "clock config connectors errors model store version",
     "intake": "clock connectors delivery errors model store",
     "watcher": "clock config intake model store workspace",
     "services": "clock config delivery feed intake keyring limits meters model secrets store",

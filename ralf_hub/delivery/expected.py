@@ -5,7 +5,7 @@ from typing import Final
 
 import orjson
 
-from ralf_hub.delivery.routing import Router
+from ralf_hub.delivery.routing import ALERT, Router
 from ralf_hub.store.verify import Bounds
 
 CHOSEN_BY_HAND: Final = frozenset({"notification"})
@@ -39,6 +39,9 @@ def expected(router: Router, event_type: str, source: str, about: str | None) ->
         else:
             least.add(connector.name)
             surely_taken |= places
+    if event_type == ALERT and not least:
+        unheard = {connector.name for connector in router.last_resort(about)}
+        return Bounds(frozenset(least if most else unheard), frozenset(most | unheard))
     return Bounds(frozenset(least), frozenset(most))
 
 

@@ -1,19 +1,19 @@
 """Who gets an event: patterns, filters, and one delivery per place however many routes lead there."""
 
-from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Mapping
+from typing import Final
 
+from ralf_hub.config.patterns import wants
 from ralf_hub.connectors.base import Connector, EventFilter
 from ralf_hub.model import Event, Task
 
+ALERT: Final = "system_alert"
 
-def matches(patterns: Iterable[str], event_type: str) -> bool:
-    """Return whether *event_type* is asked for: some pattern names it and none beginning with `!` does."""
-    wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
-    unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-    if any(fnmatchcase(event_type, pattern) for pattern in unwanted):
-        return False
-    return any(fnmatchcase(event_type, pattern) for pattern in wanted or ("*",))
+
+def patterns_of(connector: Connector) -> tuple[str, ...]:
+    """Return the event types and patterns *connector* was given, its defaults where it was given none."""
+    given = connector.settings.events
+    return connector.default_events if given is None else tuple(given)
 
 
 def passes(narrowing: EventFilter, event: Event, task: Task | None) -> bool:
@@ -26,47 +26,57 @@ def passes(narrowing: EventFilter, event: Event, task: Task | None) -> bool:
     return not narrowing.source or event.source in narrowing.source
 
 
+def one_per_place(connectors: Iterable[Connector]) -> list[Connector]:
+    """Return *connectors* without those that lead to a place an earlier one leads to."""
+    chosen: list[Connector] = []
+    taken: set[str] = set()
+    for connector in connectors:
+        places = connector.destinations()
+        if taken.isdisjoint(places):
+            taken |= places
+            chosen.append(connector)
+    return chosen
+
+
 class Router:
     """The routes of one set of settings, decided once per event type."""
 
     def __init__(self, connectors: Mapping[str, Connector]) -> None:
         self.connectors = dict(connectors)
         self._by_type: dict[str, tuple[Connector, ...]] = {}
-        self._patterns: Callable[[Connector], tuple[str, ...]] = lambda connector: (
-            connector.default_events
-            if connector.settings.events is None
-            else tuple(connector.settings.events)
-        )
 
     def candidates(self, event_type: str) -> tuple[Connector, ...]:
-        """Return the connectors whose patterns name *event_type*.
-
-        An alert nobody subscribed to goes to every connector that people read: it must not go unheard.
-        """
+        """Return the connectors whose patterns name *event_type*."""
         known = self._by_type.get(event_type)
         if known is None:
-            asked = [c for c in self.connectors.values() if matches(self._patterns(c), event_type)]
-            if event_type == "system_alert" and not asked:
-                asked = [
-                    c
-                    for c in self.connectors.values()
-                    if c.tells_people and "!system_alert" not in self._patterns(c)
-                ]
-            known = self._by_type[event_type] = tuple(asked)
+            known = self._by_type[event_type] = tuple(
+                connector
+                for connector in self.connectors.values()
+                if wants(patterns_of(connector), event_type)
+            )
         return known
+
+    def last_resort(self, about: object) -> list[Connector]:
+        """Return who is told of an alert that no route takes: it must not go unheard.
+
+        All that people read, filters or not, but for the connector it is *about* and those that refuse alerts.
+        """
+        return one_per_place(
+            connector
+            for connector in self.connectors.values()
+            if connector.tells_people and connector.name != about and not _refuses_alerts(connector)
+        )
 
     def route(self, event: Event, task: Task | None) -> list[Connector]:
         """Return the connectors that get *event*, one per place. An alert never goes to the connector it is about."""
-        chosen: list[Connector] = []
-        taken: set[str] = set()
-        about = event.data.get("connector") if event.type == "system_alert" else None
-        for connector in self.candidates(event.type):
-            if connector.name == about or not passes(connector.settings.filter, event, task):
-                continue
-            places = connector.destinations()
-            if taken.isdisjoint(places):
-                taken |= places
-                chosen.append(connector)
+        about = event.data.get("connector") if event.type == ALERT else None
+        chosen = one_per_place(
+            connector
+            for connector in self.candidates(event.type)
+            if connector.name != about and passes(connector.settings.filter, event, task)
+        )
+        if event.type == ALERT and not chosen:
+            return self.last_resort(about)
         return chosen
 
     def doubled(self) -> list[tuple[str, str]]:
@@ -78,3 +88,8 @@ class Router:
             for second in listed[i + 1 :]
             if not first.destinations().isdisjoint(second.destinations())
         ]
+
+
+def _refuses_alerts(connector: Connector) -> bool:
+    refused = tuple(pattern[1:] for pattern in patterns_of(connector) if pattern.startswith("!"))
+    return wants(refused, ALERT)
