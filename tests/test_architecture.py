@@ -38,7 +38,7 @@ ROOMS: Final[dict[str, str]] = {
     "watcher": "clock config intake model store workspace",
     "services": "clock config delivery feed intake keyring limits meters model secrets store",
     "endpoint": "clock errors intake keyring model services store",
-    "upkeep": "clock intake services store",
+    "upkeep": "intake services store",
     "middleware": "delivery endpoint errors intake keyring limits services",
     "handlers": "clock connectors delivery endpoint errors intake keyring meters model services store version",
     "app": "*",

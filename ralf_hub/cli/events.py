@@ -1,8 +1,9 @@
 """`emit` and `tail`: an event in, and events as they come."""
 
 import re
+import signal
 import sys
-import time
+import threading
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -139,12 +140,13 @@ def tail(
     db: Db = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show events as they come, until Ctrl-C. With --json each is one line."""
+    """Show events as they come, until Ctrl-C or SIGTERM. With --json each is one line."""
     from ralf_hub.store import events
     from ralf_hub.store.beside import beside
 
     path = common.database_settings(config, db).settings.database.path
-    types = tuple(event_type or ())
+    types, idle = tuple(event_type or ()), threading.Event()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with beside(path) as conn:
             first, last = events.bounds(conn)
@@ -160,7 +162,7 @@ def tail(
                     seq = found[-1].seq
                     continue
                 seq = max([last, *(event.seq for event in found)])
-                time.sleep(LOOK_EVERY_S)
+                idle.wait(LOOK_EVERY_S)
                 last = events.bounds(conn)[
                     1
                 ]  # asked before the next look: what a filter passes over ends here

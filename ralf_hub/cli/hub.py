@@ -42,16 +42,15 @@ def version(config: Config = None, db: Db = None, as_json: AsJson = False) -> No
 
     if as_json:
         import platform
-        import sqlite3
 
-        from ralf_hub.store.schema import migrations
+        from ralf_hub.store.schema import SQLITE_VERSION, migrations
 
         print_json(
             {
                 "version": __version__,
                 "schema": migrations()[-1].number,
                 "python": platform.python_version(),
-                "sqlite": sqlite3.sqlite_version,
+                "sqlite": SQLITE_VERSION,
             }
         )
     else:

@@ -23,6 +23,8 @@ READER_CACHE_KIB: Final = 2_048
 APPLICATION_ID: Final = 0x52414C46
 """`RALF`: tells `file` and us whose database this is."""
 
+SQLITE_VERSION: Final = sqlite3.sqlite_version
+
 _MIGRATION_NAME: Final = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 
 
