@@ -10,7 +10,7 @@ from ralf_hub.connectors.base import Connector, ConnectorSettings
 from ralf_hub.connectors.registry import connector_class, known_types
 from ralf_hub.model import Json
 
-PLANNED: Final = frozenset({"apprise", "discord", "email", "github", "gitlab", "pagerduty", "trello"})
+PLANNED: Final = frozenset({"apprise", "discord", "email", "pagerduty"})
 """Types whose disabled sections load although the registry does not know them."""
 
 

@@ -11,8 +11,11 @@ ENTRY_POINT_GROUP: Final = "ralf_hub.connectors"
 
 BUILT_IN: Final = {
     "console": "ralf_hub.connectors.console:ConsoleConnector",
+    "github": "ralf_hub.connectors.github:GitHubConnector",
+    "gitlab": "ralf_hub.connectors.gitlab:GitLabConnector",
     "jira": "ralf_hub.connectors.jira:JiraConnector",
     "slack": "ralf_hub.connectors.slack:SlackConnector",
+    "trello": "ralf_hub.connectors.trello:TrelloConnector",
     "webhook": "ralf_hub.connectors.webhook:WebhookConnector",
 }
 """Imported only when named, so that a hub pays for the services it uses."""
