@@ -5,6 +5,7 @@ first that succeeds closes it. Disabled (the receiver said 410): nothing goes ou
 """
 
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Final
 
 from ralf_hub.clock import MS_PER_S, iso
@@ -117,7 +118,7 @@ def on_gone(state: ConnectorState, now: str, reason: str) -> ConnectorState:
 
 def hold(state: ConnectorState, now_ms: int, asked_s: float | None) -> ConnectorState:
     """Keep quiet as long as the service asked, a moment where it named no time: it limits the whole destination."""
-    until = iso(now_ms + round((patience_s(asked_s) or HOLD_DEFAULT_S) * MS_PER_S))
+    until = iso(now_ms + ceil((patience_s(asked_s) or HOLD_DEFAULT_S) * MS_PER_S))
     return replace(state, held_until=max(until, state.held_until or until))
 
 

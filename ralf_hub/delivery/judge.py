@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 from ralf_hub.clock import MS_PER_S, iso
 from ralf_hub.connectors.base import Ambiguous, CredentialsBroken, Delivered, Gone, Outcome, Rejected, Retry
@@ -57,7 +58,7 @@ def _again(
     failed = blames_service(outcome)
     attempts = delivery.attempts + (failed and not probing)
     wait_s = backoff.delay_s(max(attempts, 1), random, outcome.retry_after_s)
-    again_at = iso(now_ms + round(wait_s * MS_PER_S))
+    again_at = iso(now_ms + ceil(wait_s * MS_PER_S))  # never before it was asked for
     if failed and not probing and backoff.is_spent(attempts):
         return Judgement(
             DEAD, attempts, again_at, f"gave up after {attempts} attempts; the last: {outcome.reason}"
