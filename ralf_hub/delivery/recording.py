@@ -13,7 +13,7 @@ from ralf_hub.delivery.backoff import Backoff
 from ralf_hub.delivery.breaker import BreakerPolicy
 from ralf_hub.delivery.channel import Finished, Standing
 from ralf_hub.delivery.judge import Judgement, blames_service, judge
-from ralf_hub.model import Attempt, Delivery, Event, Json
+from ralf_hub.model import Attempt, Delivery, Event, Json, Link
 from ralf_hub.store import connectors as connector_states
 from ralf_hub.store import links, verdicts
 from ralf_hub.store.connectors import ConnectorState
@@ -127,12 +127,31 @@ def _keep_link(ledger: Recorder, delivery: Delivery, outcome: Outcome) -> None:
         if delivery.entity is None:
             return
         link = replace(link, entity_type=delivery.entity[0], entity_id=delivery.entity[1])
+    if link.state == "broken":
+        _tell_broken(ledger, link)
     try:
         links.save(ledger.conn, link, now=ledger.now)
     except (
         sqlite3.IntegrityError
     ) as error:  # its object already stands for something else: first come, first served
         log.warning("the link of delivery %s to %s is not kept: %s", delivery.id, delivery.connector, error)
+
+
+def _tell_broken(ledger: Recorder, link: Link) -> None:
+    """Tell the other connectors, once, that what stood outside for a task or feature is gone."""
+    known = links.get(ledger.conn, link.connector, link.entity_type, link.entity_id)
+    if known is not None and known.state == "broken":
+        return
+    what = link.external_key or link.external_id or "what it made"
+    data: dict[str, Json] = {
+        "code": "link_broken",
+        "connector": link.connector,
+        "severity": "warning",
+        "message": f"{what} is gone from {link.connector}: {link.entity_type} {link.entity_id} is kept up to date "
+        "there no more.",
+        link.entity_type: link.entity_id,
+    }
+    ledger.record("system_alert", source="hub", data=data)
 
 
 def standing_after(
