@@ -8,7 +8,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.parser import Parser
 from pathlib import Path
 
@@ -94,16 +94,23 @@ def test_every_dependency_has_a_pinned_version_for_the_tests() -> None:
 
 @contextmanager
 def running(command: list[str], folder: Path, output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run *command* with *folder* as its home; what it started has ended with it when this returns."""
     with output.open("wb") as log:
         process = subprocess.Popen(
-            command, cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            command,
+            cwd=folder,
+            env=environment(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its own session, so nobody else's processes
+        process.wait()
 
 
 def environment(home: Path) -> dict[str, str]:
