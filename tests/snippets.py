@@ -1,0 +1,57 @@
+"""The fenced blocks of the Markdown pages, so that tests can run them."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+CHECKOUT: Final = Path(__file__).parents[1]
+PAGES: Final = [
+    CHECKOUT / "README.md",
+    *sorted((CHECKOUT / "docs").rglob("*.md")),
+    *sorted((CHECKOUT / "examples").glob("*.md")),
+]
+
+_FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_NOT_RUN: Final = re.compile(r"<!-- not run[^\n]*: ([^\n]+) -->\n$")
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """One fenced block. `excuse` is why it is not run: a comment `<!-- not run: ... -->` right before it."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+    excuse: str | None
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def snippets_in(page: Path) -> list[Snippet]:
+    text = page.read_text(encoding="utf-8")
+    name = page.relative_to(CHECKOUT).as_posix() if page.is_relative_to(CHECKOUT) else page.name
+    found = []
+    for fence in _FENCE.finditer(text):
+        before = text[: fence.start()]
+        excuse = _NOT_RUN.search(before)
+        found.append(
+            Snippet(
+                page=name,
+                line=before.count("\n") + 1,
+                language=fence[1],
+                text=fence[2],
+                excuse=excuse[1] if excuse else None,
+            )
+        )
+    return found
+
+
+SNIPPETS: Final = [snippet for page in PAGES for snippet in snippets_in(page)]
+
+
+def of(language: str, page: str | None = None) -> list[Snippet]:
+    """Return the blocks in *language* that are to be run."""
+    return [s for s in SNIPPETS if s.language == language and s.excuse is None and page in (None, s.page)]

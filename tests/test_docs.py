@@ -1,0 +1,330 @@
+"""The documents say what is there, and what they show works. What needs a running hub is in tests/journeys."""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import typer
+from pydantic import SecretStr
+
+from ralf_hub.cli import reference as commands
+from ralf_hub.cli.commands import app
+from ralf_hub.clock import Clock
+from ralf_hub.config import load
+from ralf_hub.connectors.base import ConnectorEnv, Delivered, Fact, HttpResponse, Rejected, Retry, SendContext
+from ralf_hub.connectors.webhook import WebhookConnector, WebhookSettings
+from ralf_hub.delivery.routing import Router
+from ralf_hub.errors import PROBLEMS
+from ralf_hub.handlers import reference as api
+from ralf_hub.handlers.table import ENDPOINTS
+from ralf_hub.intake import tasks as lifecycle
+from ralf_hub.intake.ledger import Ledger
+from ralf_hub.middleware import PROBLEM_TYPE
+from ralf_hub.model import EVENT_TYPES, SCOPES, Delivery, Event
+from ralf_hub.workspace.meaning import ALIASES, FAILED_RESULTS
+from tests.snippets import CHECKOUT, PAGES, SNIPPETS, Snippet, of, snippets_in
+from tests.support import SettableClock, connect, copy_of
+
+LANGUAGES: Final = {"sh", "toml", "sql", "python", "json", "text"}
+ENVIRONMENT: Final = {
+    "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T0/B0/aaaaaaaa",
+    "SLACK_BOT_TOKEN": "xoxb-1-2-a",
+}
+
+
+def page(name: str) -> str:
+    return (CHECKOUT / "docs" / name).read_text(encoding="utf-8")
+
+
+def rows(text: str) -> dict[str, str]:
+    """Return the rows of all tables in *text* by what stands in backticks in their first cell."""
+    found = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| `"):
+            found.update(dict.fromkeys(re.findall(r"`([^`]+)`", cells[0]), line))
+    return found
+
+
+# --- everything is documented ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "made"), [("api.md", api.reference), ("commands.md", commands.reference)])
+def test_the_committed_page_is_the_one_the_code_makes(name: str, made: Any) -> None:
+    assert page(name) == made(), "run: make docs"
+
+
+def test_every_endpoint_and_every_scope_is_in_the_api_reference() -> None:
+    text = page("api.md")
+    for endpoint in ENDPOINTS:
+        assert f"### `{endpoint.label}`" in text
+    for scope in {*SCOPES, "*"}:
+        assert f"`{scope}`" in text or f"`{scope}`" in page("settings.md")
+
+
+def test_the_errors_of_an_endpoint_have_a_row_in_the_table_of_problems() -> None:
+    assert {code for endpoint in ENDPOINTS for code in endpoint.errors} <= set(PROBLEMS)
+
+
+def test_every_command_and_option_is_in_the_command_reference() -> None:
+    text = page("commands.md")
+    seen = 0
+    groups = [("ralf-hub", typer.main.get_command(app))]
+    while groups:
+        prefix, command = groups.pop()
+        if inner := getattr(command, "commands", None):
+            groups += [(f"{prefix} {name}", each) for name, each in inner.items()]
+            continue
+        section = text.partition(f"\n## {prefix}\n")[2].partition("\n## ")[0]
+        assert section, prefix
+        for option in command.params:
+            assert option.param_type_name == "argument" or f"`{option.opts[0]}" in section, (
+                prefix,
+                option.opts,
+            )
+            assert option.help, (prefix, option.name)
+        seen += 1
+    assert seen > 1
+
+
+def test_every_command_that_the_pages_name_exists() -> None:
+    known = {name for name, _ in commands._commands(typer.main.get_command(app), "ralf-hub")}
+    named = re.compile(r"(?:^|[ /])(ralf-hub(?: [a-z]+){1,2})", re.MULTILINE)
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        code = [
+            *re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text),
+            *(s.text for s in SNIPPETS if s.language == "sh"),
+        ]
+        for found in named.findall("\n".join(code)):
+            assert any(name == found or found.startswith(f"{name} ") for name in known), (
+                f"{path.name}: {found}"
+            )
+
+
+def test_every_problem_is_in_the_table_of_errors_with_its_status() -> None:
+    outcomes = page("errors.md").partition("## Why a delivery is not delivered")
+    assert {code: int(row.split("|")[2]) for code, row in rows(outcomes[0]).items() if code in PROBLEMS} == {
+        code: problem.status for code, problem in PROBLEMS.items()
+    }
+    assert {"delivered", "retry", "ambiguous", "rejected", "credentials_broken", "gone"} <= set(
+        rows(outcomes[2])
+    )
+
+
+def test_the_sample_problem_is_like_the_real_ones() -> None:
+    sample = json.loads(of("json", "docs/errors.md")[0].text)
+    problem = PROBLEMS[sample["code"]]
+    assert (sample["status"], sample["title"]) == (problem.status, problem.title)
+    assert sample["type"] == PROBLEM_TYPE + sample["code"]
+
+
+def test_every_event_type_is_described() -> None:
+    assert set(EVENT_TYPES) <= set(rows(page("events.md")))
+
+
+def test_every_alias_of_a_type_is_described() -> None:
+    text = page("events.md").partition("## RALF's types")[2]
+    table = rows(text)
+    for raw, becomes in ALIASES.items():
+        assert f"`{becomes}`" in table[raw.partition(":")[0]].split("|")[2]
+    for result in FAILED_RESULTS:
+        assert result in text
+
+
+def test_every_table_view_and_column_is_described(conn: sqlite3.Connection) -> None:
+    sections: dict[str, str] = {}
+    for part in page("sql.md").split("\n### ")[1:]:
+        heading, _, body = part.partition("\n")
+        sections.update(dict.fromkeys(heading.split(", "), body.partition("\n## ")[0]))
+    tables = {
+        name: {column for (column,) in conn.execute("SELECT name FROM pragma_table_xinfo(?)", (name,))}
+        for (name,) in conn.execute(
+            "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
+        )
+    }
+    assert set(sections) == set(tables)
+    missing = {
+        name: lacking
+        for name, columns in tables.items()
+        if (lacking := columns - set(re.findall(r"`(\w+)`", sections[name])))
+    }
+    assert missing == {}
+
+
+def test_every_page_can_be_reached_and_every_link_leads_somewhere() -> None:
+    linked = set()
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", text):
+            found = (path.parent / target).resolve() if target else path
+            assert found.exists(), f"{path.name} links to {target}"
+            linked.add(found)
+            if anchor:
+                assert anchor in anchors(found), f"{path.name} links to {target}#{anchor}"
+    adr = CHECKOUT / "docs" / "adr"
+    docs = {path for path in PAGES if path.is_relative_to(CHECKOUT / "docs") and path.parent != adr}
+    assert docs - linked == {CHECKOUT / "docs" / "index.md"}
+    assert adr in linked
+
+
+def anchors(path: Path) -> set[str]:
+    """Return what links may point to on a page: headings as GitHub names them, and explicit anchors."""
+    text = path.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    named = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return named | set(re.findall(r'<a id="([^"]+)">', text))
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    numbers = sorted(path.name[:4] for path in (CHECKOUT / "docs" / "adr").glob("0*.md"))
+    assert numbers == [f"{number:04d}" for number in range(1, len(numbers) + 1)]
+
+
+# --- what they show works -------------------------------------------------------------------------
+
+
+def test_every_snippet_is_of_a_language_that_is_checked() -> None:
+    assert {str(s): s.language for s in SNIPPETS if s.language not in LANGUAGES} == {}
+
+
+@pytest.mark.parametrize("snippet", of("json"), ids=str)
+def test_json_is_json(snippet: Snippet) -> None:
+    json.loads(snippet.text)
+
+
+@pytest.mark.parametrize("snippet", of("toml"), ids=str)
+def test_settings_shown_are_settings(snippet: Snippet, tmp_path: Path) -> None:
+    file = tmp_path / "ralf-hub.toml"
+    file.write_text(snippet.text, encoding="utf-8")
+    file.chmod(0o600)
+    here = {"workspace.path"}  # the reader's, not ours
+    assert [warning for warning in load(file, ENVIRONMENT).warnings if warning.key not in here] == []
+
+
+def test_the_settings_that_come_with_the_hub_and_its_container_load() -> None:
+    for name in ("ralf-hub.toml", "examples/deploy/container.toml"):
+        assert load(CHECKOUT / name, {}).settings.connectors["console"].events == ("*",)
+
+
+def lived_in(path: Path, clock: SettableClock) -> None:
+    """Fill a database as a day's work does: tasks, a dead letter, a delivered one, attempts."""
+    with closing(connect(path)) as conn:
+        router = Router(
+            {
+                name: WebhookConnector(
+                    name,
+                    WebhookSettings(url=SecretStr(f"https://{name}.example/"), events=("*",)),
+                    ConnectorEnv(),
+                )
+                for name in ("slack", "wiki")
+            }
+        )
+        for name in ("TASK-TIDE-003", "TASK-BOARD-001"):
+            lifecycle.create(
+                Ledger(conn, clock.clock, router), lifecycle.TaskDraft("Work", id=name), source="t"
+            )
+        waits = lifecycle.TaskDraft("Wait", id="TASK-BOARD-002", depends_on=("TASK-BOARD-001",))
+        lifecycle.create(Ledger(conn, clock.clock, router), waits, source="t")
+        clock.advance(60)
+        done = {"status": "completed", "result": "done"}
+        lifecycle.change(Ledger(conn, clock.clock, router), "TASK-TIDE-003", done, source="t")
+        now = Clock().iso()
+        conn.execute("UPDATE outbox SET state = 'dead', last_error = 'HTTP 400', attempts = 3 WHERE id = 1")
+        conn.execute("UPDATE outbox SET state = 'delivered', delivered_at = ? WHERE id = 2", (now,))
+        for outcome, code in (("retry", 503), ("rejected", 400)):
+            conn.execute(
+                "INSERT INTO attempts (delivery_id, started_at, duration_ms, outcome, status_code) VALUES (1, ?, 12, ?, ?)",
+                (now, outcome, code),
+            )
+        conn.execute(
+            "INSERT INTO api_usage VALUES ('2026-03-09', 'key_1', 'GET /api/v1/tasks', 10, 1, 0, 9000, 800)"
+        )
+        key = ("key_1", "old laptop", "0" * 64, "rh_abc", '["*"]', now)
+        conn.execute(
+            "INSERT INTO api_keys (id, name, key_sha256, hint, scopes, created_at) VALUES (?,?,?,?,?,?)", key
+        )
+
+
+@pytest.fixture(scope="module")
+def day(empty_hub: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = copy_of(empty_hub, tmp_path_factory.mktemp("day"))
+    lived_in(path, SettableClock())
+    return path
+
+
+def statements(snippet: Snippet) -> Iterator[str]:
+    return (each.strip() for each in snippet.text.split(";\n") if each.strip())
+
+
+@pytest.mark.parametrize("snippet", of("sql"), ids=str)
+def test_sql_works_and_finds_or_changes_something(snippet: Snippet, day: Path, tmp_path: Path) -> None:
+    with closing(connect(copy_of(day, tmp_path))) as conn:
+        for statement in statements(snippet):
+            done = conn.execute(statement)
+            assert done.fetchall() if statement.startswith("SELECT") else done.rowcount > 0, statement
+
+
+def test_the_sql_that_replays_makes_a_dead_letter_due(day: Path, tmp_path: Path) -> None:
+    (replay,) = [s for s in of("sql") if "state = 'dead' AND connector = 'slack'" in s.text]
+    with closing(connect(copy_of(day, tmp_path))) as conn:
+        conn.execute(replay.text)
+        assert conn.execute("SELECT count(*) FROM v_outbox_due WHERE id = 1 AND attempts = 0").fetchone() == (
+            1,
+        )
+        assert conn.execute("SELECT count(*) FROM attempts WHERE delivery_id = 1").fetchone() == (2,)
+
+
+def test_sql_that_shows_a_lane_of_work_shows_it_in_order(day: Path, tmp_path: Path) -> None:
+    (history,) = [s for s in of("sql") if "WHERE task_id = 'TASK-TIDE-003'" in s.text]
+    with closing(connect(copy_of(day, tmp_path))) as conn:
+        types = [row[2] for row in conn.execute(history.text)]
+    assert types == ["task_created", "task_completed"]
+
+
+async def test_the_connector_of_the_connector_page_works() -> None:
+    (snippet,) = of("python")
+    shown: dict[str, Any] = {"__name__": "wall"}
+    exec(compile(snippet.text, str(snippet), "exec"), shown)  # noqa: S102 - our own page
+    settings = shown["WallSettings"](url="http://wall.example/line")
+    wall = shown["WallConnector"]("wall", settings, ConnectorEnv())
+    event = Event(
+        "evt_1", "task_completed", "2026-03-09T07:31:02.000Z", task_id="TASK-1", data={"title": "Tides"}
+    )
+    (action,) = wall.plan(Fact(event))
+    delivery = Delivery(1, event.id, event.type, "wall", action.name, action.payload)
+    sent = []
+
+    async def http(request: Any) -> HttpResponse:
+        sent.append(request)
+        return HttpResponse(200, {}, b"")
+
+    assert await wall.send(delivery, SendContext(http, Clock())) == Delivered(200)
+    assert [(request.url, request.body) for request in sent] == [
+        ("http://wall.example/line", b"Task completed: Tides")
+    ]
+    assert isinstance(wall.judge(delivery, HttpResponse(503, {}, b"")), Retry)
+    assert isinstance(wall.judge(delivery, HttpResponse(400, {}, b"no")), Rejected)
+
+
+def test_shell_that_is_not_run_says_why() -> None:
+    run = {"README.md"}
+    for snippet in SNIPPETS:
+        if snippet.language == "sh" and snippet.page not in run:
+            assert snippet.excuse, f"{snippet}: run it in a journey, or say why not"
+
+
+def test_a_page_is_read_as_written(tmp_path: Path) -> None:
+    file = tmp_path / "x.md"
+    file.write_text(
+        "a\n<!-- not run: because -->\n```sh\nrm x\n```\n\n```sql\nSELECT 1;\n```\n", encoding="utf-8"
+    )
+    assert [(s.line, s.language, s.text, s.excuse) for s in snippets_in(file)] == [
+        (3, "sh", "rm x\n", "because"),
+        (7, "sql", "SELECT 1;\n", None),
+    ]
