@@ -95,3 +95,7 @@ class Keyring:
         """Return when which key was last used, and forget it: it is about to be written down."""
         taken, self.used = self.used, {}
         return taken
+
+    def give_back(self, used: dict[str, str]) -> None:
+        """Take back what could not be written down; later uses win."""
+        self.used = {**used, **self.used}

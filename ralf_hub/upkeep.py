@@ -5,6 +5,7 @@ import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from ralf_hub.intake.ledger import Ledger
@@ -12,7 +13,6 @@ from ralf_hub.intake.queue import expire_leases
 from ralf_hub.services import Services
 from ralf_hub.store import jobs, keys, outbox, retention, tasks, usage
 from ralf_hub.store.checkpoint import Checkpointer
-from ralf_hub.store.jobs import BulkJob
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ class Upkeep:
             await hub.db.write(write)
         except Exception:
             hub.meters.give_back(counted)
+            hub.keyring.give_back(used)
             raise
 
     async def advance_jobs(self) -> None:
@@ -93,7 +94,7 @@ class Upkeep:
         hub = self._hub
         for job in await hub.db.read(jobs.running):
             if job.kind == "replay":
-                await hub.intake.accept(lambda ledger, job=job: replay_step(ledger, job))  # type: ignore[misc]
+                await hub.intake.accept(partial(replay_step, job_id=job.id))
 
     async def prune(self) -> None:
         """Forget what is older than the settings say."""
@@ -110,8 +111,11 @@ class Upkeep:
         await hub.db.run_alone(retention.vacuum_some)
 
 
-def replay_step(ledger: Ledger, job: BulkJob) -> None:
-    """Replay the next deliveries of *job* and note how far it has come."""
+def replay_step(ledger: Ledger, job_id: str) -> None:
+    """Replay the next deliveries of a job and note how far it has come; nothing where it was cancelled meanwhile."""
+    job = jobs.get(ledger.conn, job_id)
+    if job is None or job.state != "running":
+        return
     parameters = job.parameters
     count, last_id = outbox.replay_some(
         ledger.conn,
