@@ -129,12 +129,16 @@ def _keep_link(ledger: Recorder, delivery: Delivery, outcome: Outcome) -> None:
         link = replace(link, entity_type=delivery.entity[0], entity_id=delivery.entity[1])
     if link.state == "broken":
         _tell_broken(ledger, link)
-    try:
-        links.save(ledger.conn, link, now=ledger.now)
-    except (
-        sqlite3.IntegrityError
-    ) as error:  # its object already stands for something else: first come, first served
-        log.warning("the link of delivery %s to %s is not kept: %s", delivery.id, delivery.connector, error)
+    known = (
+        None if link.external_id is None else links.by_external(ledger.conn, link.connector, link.external_id)
+    )
+    if known is not None and (known.entity_type, known.entity_id) != (link.entity_type, link.entity_id):
+        log.warning(
+            "the link of delivery %s is not kept: %s already stands for %s %s",
+            delivery.id, link.external_id, known.entity_type, known.entity_id,
+        )  # fmt: skip
+        return
+    links.save(ledger.conn, link, now=ledger.now)
 
 
 def _tell_broken(ledger: Recorder, link: Link) -> None:
