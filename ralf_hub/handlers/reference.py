@@ -132,9 +132,8 @@ def _limits(field: Mapping[str, Any]) -> Iterator[str]:
 _AT: Final = "2026-03-09T07:31:02.000Z"
 
 
-def _shapes() -> dict[str, Json]:
-    """Return one example of everything answers are made of, made by what makes the answers."""
-    task = Task(
+def _task() -> Task:
+    return Task(
         id="TASK-TIDE-003",
         title="Show spring and neap tides",
         status="in_progress",
@@ -154,6 +153,11 @@ def _shapes() -> dict[str, Json]:
         updated_at=_AT,
         started_at=_AT,
     )
+
+
+def _shapes() -> dict[str, Json]:
+    """Return one example of everything answers are made of, made by what makes the answers."""
+    task = _task()
     event = Event(
         "evt_0195791f4c701c2d3e4f", "task_started", _AT, "workspace", task.id, {"title": task.title}, 17, _AT
     )
