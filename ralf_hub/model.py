@@ -188,10 +188,15 @@ class Delivery:
 
     @property
     def entity(self) -> tuple[str, str] | None:
-        """What it is about, kind and id: its task, or the feature or alert its lane is of; None: nothing of these."""
+        """What it is about, kind and id: its task, or what its lane is of; None: nothing of these.
+
+        A lane is a task's id, or `feature:` or `alert:` and an id.
+        """
         if self.task_id is not None:
             return "task", self.task_id
-        kind, _, name = (self.lane or "").partition(":")
+        kind, colon, name = (self.lane or "").partition(":")
+        if not colon:
+            return ("task", kind) if kind else None
         return (kind, name) if name and kind in {"feature", "alert"} else None
 
 

@@ -213,6 +213,8 @@ class Fact:
     task: Task | None = None
     feature: Feature | None = None
     link: Link | None = None
+    task_links: tuple[Link, ...] = ()
+    """Where the event is about a feature: what stands outside for its tasks, by this connector."""
     hub_url: str = ""
 
 
@@ -220,7 +222,7 @@ class Fact:
 class Action:
     """One duty towards the service; becomes one row of the outbox.
 
-    Rows of one `lane` go in order; left out, the lane is the task's. `marker` is set on actions that create
+    Rows of one `lane`, a task's id or `feature:` and an id, go in order; left out, it is that of what the event is about. `marker` is set on actions that create
     something outside: it is stored as a link in state `creating` before the first try, so that after a crash
     the object can be looked up by it and is never created twice.
     """

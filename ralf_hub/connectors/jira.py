@@ -12,7 +12,9 @@ from urllib.parse import quote
 
 from pydantic import Field, SecretStr, field_validator
 
+from ralf_hub.connectors import jira_plan
 from ralf_hub.connectors.base import (
+    Action,
     Ambiguous,
     Check,
     ConnectorEnv,
@@ -29,35 +31,21 @@ from ralf_hub.connectors.base import (
     SendContext,
 )
 from ralf_hub.connectors.jira_answers import faults, is_jira, judge
-from ralf_hub.connectors.jira_layout import PROPERTY, comment_text, issue_text, label, summary
+from ralf_hub.connectors.jira_layout import label
 from ralf_hub.connectors.jira_site import ISSUES, MYSELF, SEARCH, JiraSite
 from ralf_hub.connectors.jira_workflow import Status, Target, choose, offers, where
 from ralf_hub.connectors.lookups import Lookups
-from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, listed, mark
+from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, listed, mark, too_early
 from ralf_hub.connectors.urls import check_http_url, place
 from ralf_hub.connectors.wording import Worded
 from ralf_hub.model import Delivery, Json, Link
 
-FAILED_LABEL: Final = "ralf-failed"
 INDEX_LAG_S: Final = 30.0
 """How far Jira's search may be behind: https://developer.atlassian.com/cloud/jira/platform/search-and-reconcile/"""
 COMMENTS_READ: Final = 50
+COMMENTS_BYTES_MAX: Final = 8 << 20
+"""All of them as long as they may be."""
 HOPS_MAX: Final = 2
-
-_STEPS: Final[Mapping[str, tuple[str, ...]]] = {
-    "task_created": (),
-    "task_started": ("transition",),
-    "task_blocked": ("comment", "transition"),
-    "task_completed": ("comment", "transition"),
-    "task_failed": ("comment", "label", "transition"),
-    "task_cancelled": ("comment", "transition"),
-}
-_DECLINED: Final = ("Cancelled", "Canceled", "Won't Do", "Won't Fix", "Declined", "Rejected", "Duplicate")
-_DEFAULT_TARGETS: Final[Mapping[str, Target]] = {
-    "task_started": Target(category="indeterminate", favoured=("In Progress", "Doing")),
-    "task_completed": Target(category="done", favoured=("Done", "Resolved", "Closed"), shunned=_DECLINED),
-    "task_cancelled": Target(category="done", favoured=(*_DECLINED, "Closed", "Done")),
-}
 
 
 class JiraSettings(ConnectorSettings):
@@ -136,62 +124,49 @@ class JiraConnector(ObjectConnector):
 
     # --- planning ---------------------------------------------------------------------------------
 
-    def steps(self, fact: Fact) -> Sequence[str] | None:
-        """Return what the event asks for; events the table does not know are a comment."""
+    def plan(self, fact: Fact) -> Sequence[Action]:
+        """Return the actions of the table in `jira_plan`."""
         if fact.event.task_id is None:
-            return None
-        steps = _STEPS.get(fact.event.type, ("comment",))
-        return [step for step in steps if step != "transition" or self._target(fact.event.type)]
+            return jira_plan.feature_actions(fact, self._wording(fact))
+        return super().plan(fact)
+
+    def steps(self, fact: Fact) -> Sequence[str] | None:
+        """Return the steps besides the issue itself."""
+        return jira_plan.steps(self.settings.statuses, fact)
 
     def marker(self, fact: Fact) -> str:
         """Return the label the issue is found by."""
         return label(fact.event.id)
 
     def new_object(self, fact: Fact, worded: Worded, marker: str) -> Mapping[str, Json]:
-        """Return the issue, without project and type: those are the settings' when it is sent."""
+        """Return the payload of `create`, which carries *marker* as a label."""
+        del marker
         own = worded if fact.event.type == "task_created" else replace(worded, text=None)
-        fields = {
-            "summary": summary(fact),
-            "description": issue_text(fact, own, mark(fact.event.id)),
-            "labels": [*self.settings.labels, marker],
-        }
-        about = {"task_id": fact.event.task_id, "event_id": fact.event.id}
-        return {"fields": fields, "properties": [{"key": PROPERTY, "value": about}], "marker": marker}
+        return jira_plan.issue(self.settings.labels, fact, own)
 
     def step(self, name: str, fact: Fact, worded: Worded) -> Mapping[str, Json]:
-        """Return what one step needs to be sent."""
-        match name:
-            case "comment":
-                about = [{"key": PROPERTY, "value": {"event_id": fact.event.id}}]
-                return {"body": comment_text(worded, mark(fact.event.id)), "properties": about}
-            case "label":
-                return {"update": {"labels": [{"add": FAILED_LABEL}]}}
-            case _:
-                return {}
-
-    def _target(self, event_type: str) -> Target | None:
-        """Return where *event_type* moves an issue, by the settings of now."""
-        name = self.settings.statuses.get(event_type)
-        if name is None:
-            return _DEFAULT_TARGETS.get(event_type)
-        return Target(name=name.strip()) if name.strip() else None
+        """Return the payload of one step."""
+        return jira_plan.step(name, fact, worded)
 
     # --- requests ---------------------------------------------------------------------------------
 
     def prepare(self, delivery: Delivery, context: SendContext) -> HttpRequest | None:
-        """Return the first request of an action."""
+        """Return the first request of an action; None where there is no issue yet to make it for."""
         if delivery.action == CREATE:
             return self._creation(delivery)
         if context.link is None or context.link.external_id is None:
             return None
-        issue = _path(context.link)
-        match delivery.action:
+        return self._request(delivery, context.link)
+
+    def _request(self, delivery: Delivery, link: Link) -> HttpRequest:
+        match _step(delivery):
             case "comment":
-                return self._site.call("POST", f"{issue}/comment", body=delivery.payload)
+                return self._site.call("POST", f"{_path(link)}/comment", body=delivery.payload)
             case "label":
-                return self._site.call("PUT", issue, body=delivery.payload)
-            case _:
-                return self._site.call("GET", issue, {"fields": "status"})
+                return self._site.call("PUT", _path(link), body=delivery.payload)
+            case "link":
+                return self._site.call("POST", f"{_path(link)}/remotelink", body=delivery.payload)
+        return self._site.call("GET", _path(link), {"fields": "status"})
 
     def _creation(self, delivery: Delivery) -> HttpRequest:
         own = {
@@ -228,8 +203,8 @@ class JiraConnector(ObjectConnector):
         if not isinstance(outcome, Ambiguous):
             self._lookups.note_absent(delivery.id)
         if isinstance(outcome, Rejected):
-            known = await self._names_for(faults(response), context.http)
-            return replace(outcome, reason=f"{outcome.reason}{known}")
+            exist = await self._site.names_for(faults(response), context.http, self.settings.project_key)
+            return replace(outcome, reason=f"{outcome.reason}{exist}")
         return outcome
 
     async def _find(self, delivery: Delivery, http: Http) -> Outcome | None:
@@ -265,27 +240,17 @@ class JiraConnector(ObjectConnector):
         marker = delivery.payload["marker"]
         return Link(self.name, issue["id"], key, self._site.browse(key), state="linked", marker=marker)
 
-    async def _names_for(self, wrong: Mapping[str, str], http: Http) -> str:
-        """Return the names that exist, where project or type are wrong."""
-        if "project" in wrong:
-            return f"; projects the account sees: {listed(await self._site.projects(http))}"
-        if "issuetype" in wrong:
-            types = await self._site.issue_types(http, self.settings.project_key)
-            return f"; issue types of {self.settings.project_key}: {listed(types or [])}"
-        return ""
-
     # --- updating ---------------------------------------------------------------------------------
 
     async def update(self, delivery: Delivery, context: SendContext, link: Link) -> Outcome:
         """Do one step on the issue."""
-        match delivery.action:
+        match _step(delivery):
+            case "transition":
+                return await self._transition(delivery, context.http, link)
             case "comment":
                 return await self._comment(delivery, context, link)
-            case "label":
-                response = await context.http(self._site.call("PUT", _path(link), body=delivery.payload))
-                return self._judge_update(response, link)
-            case _:
-                return await self._transition(delivery, context.http, link)
+        # Labels and remote links are the same however often they are set.
+        return self._judge_update(await context.http(self._request(delivery, link)), link)
 
     def _judge_update(self, response: HttpResponse, link: Link, *, creates: bool = False) -> Outcome:
         """Judge an answer about one issue: 404 in Jira's words means that it is gone for us."""
@@ -295,20 +260,23 @@ class JiraConnector(ObjectConnector):
         return outcome
 
     async def _comment(self, delivery: Delivery, context: SendContext, link: Link) -> Outcome:
-        path = f"{_path(link)}/comment"
+        early = too_early(delivery, context)
+        if early is not None:
+            return early
         if context.may_have_been_sent:
             query = {"orderBy": "-created", "maxResults": str(COMMENTS_READ), "expand": "properties"}
-            response = await context.http(self._site.call("GET", path, query))
+            request = self._site.call("GET", f"{_path(link)}/comment", query)
+            response = await context.http(replace(request, response_bytes_max=COMMENTS_BYTES_MAX))
             outcome = self._judge_update(response, link)
             if not isinstance(outcome, Delivered):
                 return outcome
             if mark(delivery.event_id).encode() in response.body:
                 return Delivered(response.status, "found: an earlier try had written it")
-        response = await context.http(self._site.call("POST", path, body=delivery.payload))
+        response = await context.http(self._request(delivery, link))
         return self._judge_update(response, link, creates=True)
 
     async def _transition(self, delivery: Delivery, http: Http, link: Link) -> Outcome:
-        target = self._target(delivery.event_type)
+        target = jira_plan.target(self.settings.statuses, delivery.event_type)
         if target is None:
             return Delivered(response="the settings ask for no move any more")
         for _ in range(HOPS_MAX):
@@ -373,6 +341,11 @@ class JiraConnector(ObjectConnector):
             message = f"the project has no issue type {wrong!r}; it has {listed(types)}"
             return Check(ok=False, message=message)
         return Check(ok=True, message=f"the token works: {who.get('displayName')}"[:200])
+
+
+def _step(delivery: Delivery) -> str:
+    """Return the step: an event about several issues names its actions `comment:TASK`."""
+    return delivery.action.partition(":")[0]
 
 
 def _path(link: Link) -> str:

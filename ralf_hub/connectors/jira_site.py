@@ -7,7 +7,8 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from ralf_hub.connectors.base import Http, HttpRequest
+from ralf_hub.connectors.base import Http, HttpRequest, NotSentError, UnknownAnswerError
+from ralf_hub.connectors.objects import listed
 from ralf_hub.model import Json
 
 ISSUES: Final = "/rest/api/3/issue"
@@ -53,6 +54,18 @@ class JiraSite:
         if not isinstance(answer, dict) or "issueTypes" not in answer:
             return None
         return _names(answer["issueTypes"], "name")
+
+    async def names_for(self, wrong: Mapping[str, str], http: Http, project_key: str) -> str:
+        """Return the names that exist where *wrong*, the fields Jira refused, has one that does not."""
+        try:
+            if "project" in wrong:
+                return f"; projects the account sees: {listed(await self.projects(http))}"
+            if "issuetype" in wrong:
+                types = await self.issue_types(http, project_key)
+                return f"; issue types of {project_key}: {listed(types or [])}"
+        except (NotSentError, UnknownAnswerError):
+            pass  # the refusal stands without them
+        return ""
 
 
 def _names(items: Json, member: str) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Final
 
+from ralf_hub.clock import MS_PER_S, parse_iso
 from ralf_hub.connectors.base import (
     Action,
     Ambiguous,
@@ -21,6 +22,7 @@ from ralf_hub.connectors.base import (
     HttpResponse,
     Outcome,
     Rejected,
+    Retry,
     SendContext,
     UnknownAnswerError,
 )
@@ -29,6 +31,14 @@ from ralf_hub.connectors.wording import Worded, Wording
 from ralf_hub.model import Delivery, Json, Link
 
 CREATE: Final = "create"
+CREATING: Final = frozenset({
+    "task_created", "task_started", "task_completed", "task_failed", "feature_created", "feature_delivered",
+})  # fmt: skip
+"""Events that make the object where there is none; the others have nothing to say of one that never was."""
+SILENT: Final = frozenset({
+    "queue_changed", "system_alert", "webhook_received", "connector_paused", "connector_resumed",
+})  # fmt: skip
+"""Not about the task itself; a comment on `webhook_received` would answer a comment with its echo."""
 SETTLE_S: Final = 5.0
 """How long a service may still work on a request whose answer was lost, before it is asked what came of it."""
 NAMES_TOLD_MAX: Final = 30
@@ -74,8 +84,12 @@ class ObjectConnector(Connector):
 
     def plan(self, fact: Fact) -> Sequence[Action]:
         """Return `create` where nothing stands for the task yet, and the event's steps."""
-        if fact.event.task_id is None and fact.feature is None:
+        if fact.event.type in SILENT or (fact.event.task_id is None and fact.feature is None):
             return []
+        if fact.link is None and fact.event.type not in CREATING:
+            return []
+        if fact.link is not None and fact.link.state == "broken":
+            return []  # told once; what someone took away is not for the hub to make again
         steps = self.steps(fact)
         if steps is None:
             return []
@@ -101,16 +115,17 @@ class ObjectConnector(Connector):
 
     async def _send(self, delivery: Delivery, context: SendContext) -> Outcome:
         link = context.link
-        exists = link is not None and link.external_id is not None
         if delivery.action == CREATE:
-            if link is not None and exists and link.state != "broken":
+            if link is not None and link.external_id is not None and link.state != "broken":
                 return Delivered(response=f"{name_of(link)} stands for it already")
             return await self.create(delivery, context)
-        if link is None or not exists:
+        if link is None or link.external_id is None:
             return Rejected(
                 f"there is no {self.thing} to update: the delivery 'create' of {delivery.task_id or delivery.lane} "
                 "is dead or was cancelled; replay that one first, then this"
             )
+        if link.state == "broken" and delivery.replayed_at is None:
+            return Rejected(f"the {self.thing} {name_of(link)} is gone; replay this when it is there again")
         outcome = await self.update(delivery, context, link)
         if isinstance(outcome, Delivered) and outcome.link is None and link.state != "linked":
             return replace(outcome, link=replace(link, state="linked"))
@@ -120,6 +135,17 @@ class ObjectConnector(Connector):
         """Return the verdict where the object is gone or no longer shown to us: the link is broken."""
         reason = f"the {self.thing} {name_of(link)} is gone, or the account may no longer see it: {said}"
         return Rejected(reason, response.status, excerpt(response), replace(link, state="broken"))
+
+
+def too_early(delivery: Delivery, context: SendContext) -> Retry | None:
+    """Return the wait for a try that a crash may have left at work over there a moment ago; None: look now."""
+    if not context.may_have_been_sent:
+        return None
+    first_ms = parse_iso(delivery.first_attempt_at or delivery.created_at)
+    wait_s = SETTLE_S - (context.clock.now() - first_ms) / MS_PER_S
+    if not 0 < wait_s <= SETTLE_S:
+        return None
+    return Retry("an earlier try may still be at work", retry_after_s=wait_s, counts=False)
 
 
 def mark(event_id: str) -> str:

@@ -26,7 +26,7 @@ from ralf_hub.connectors.base import (
     Rejected,
     SendContext,
 )
-from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, mark
+from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, mark, too_early
 from ralf_hub.connectors.trello_answers import words
 from ralf_hub.connectors.trello_board import PAGE_BYTES_MAX, Auth, TrelloBoard
 from ralf_hub.connectors.trello_layout import card_name, card_text, comment_text, escape
@@ -202,7 +202,7 @@ class TrelloConnector(ObjectConnector):
     async def create(self, delivery: Delivery, context: SendContext) -> Outcome:
         """Make the card, unless an earlier try has."""
         if context.may_have_been_sent:
-            earlier = await self._find(delivery, context.http)
+            earlier = too_early(delivery, context) or await self._find(delivery, context.http)
             if earlier is not None:
                 return earlier
         payload = delivery.payload
@@ -260,6 +260,9 @@ class TrelloConnector(ObjectConnector):
         return outcome
 
     async def _comment(self, delivery: Delivery, context: SendContext, link: Link) -> Outcome:
+        early = too_early(delivery, context)
+        if early is not None:
+            return early
         if context.may_have_been_sent:
             query = {"filter": "commentCard", "limit": str(COMMENTS_READ)}
             request = self._board.call(

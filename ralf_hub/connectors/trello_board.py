@@ -7,7 +7,17 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from ralf_hub.clock import MS_PER_S, Clock
-from ralf_hub.connectors.base import Delivered, Http, HttpRequest, HttpResponse, Outcome, Rejected, Retry
+from ralf_hub.connectors.base import (
+    Delivered,
+    Http,
+    HttpRequest,
+    HttpResponse,
+    NotSentError,
+    Outcome,
+    Rejected,
+    Retry,
+    UnknownAnswerError,
+)
 from ralf_hub.connectors.objects import listed
 from ralf_hub.connectors.trello_answers import judge, words
 from ralf_hub.model import Json
@@ -109,7 +119,10 @@ class TrelloBoard:
     async def boards(self, http: Http) -> list[str]:
         """Return names and ids of the boards the token sees."""
         if self._clock.now() >= self._boards_until_ms:
-            answer = (await http(self.ask_me())).json()
+            try:
+                answer = (await http(self.ask_me())).json()
+            except (NotSentError, UnknownAnswerError):
+                return []  # they are only told along with a refusal that stands without them
             boards = answer.get("boards") if isinstance(answer, dict) else None
             self._boards = [
                 f"{board.get('name')} ({board.get('shortLink') or board.get('id')})"

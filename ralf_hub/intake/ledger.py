@@ -88,6 +88,8 @@ class Ledger:
         event = fact.event
         if connector.uses_links and entity is not None:
             fact = replace(fact, link=links.get(self.conn, connector.name, *entity))
+            if entity[0] == "feature":
+                fact = replace(fact, task_links=links.of_feature(self.conn, connector.name, entity[1]))
         try:
             actions = connector.plan(fact)
         except Exception as error:

@@ -11,6 +11,8 @@ _COLUMNS: Final = (
     "connector, entity_type, entity_id, external_id, external_key, url, state, last_state, marker"
 )
 
+FEATURE_LINKS_MAX: Final = 50
+
 
 def _make(row: tuple[Any, ...]) -> Link:
     return Link(
@@ -63,6 +65,17 @@ def of_entities(conn: sqlite3.Connection, entity_type: str, ids: Sequence[str]) 
     for row in rows:
         found.setdefault(row[2], []).append(_make(row))
     return found
+
+
+def of_feature(conn: sqlite3.Connection, connector: str, feature_id: str) -> tuple[Link, ...]:
+    """Return one connector's links to the tasks of a feature, the first `FEATURE_LINKS_MAX` of them."""
+    columns = ", ".join(f"l.{name.strip()}" for name in _COLUMNS.split(","))
+    rows = conn.execute(
+        f"SELECT {columns} FROM tasks AS t JOIN links AS l ON l.entity_type = 'task' AND l.entity_id = t.id "
+        "WHERE l.connector = ? AND t.feature_id = ? ORDER BY t.created_at, t.id LIMIT ?",
+        (connector, feature_id, FEATURE_LINKS_MAX),
+    ).fetchall()
+    return tuple(_make(row) for row in rows)
 
 
 def save(conn: sqlite3.Connection, link: Link, *, now: str) -> None:
