@@ -1,0 +1,268 @@
+"""What a hub does by the clock, one chore at a time on a hub that runs."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ralf_hub.app import running
+from ralf_hub.errors import StorageError
+from ralf_hub.intake.ledger import Ledger
+from ralf_hub.intake.queue import claim
+from ralf_hub.intake.tasks import TaskDraft, create
+from ralf_hub.services import Services
+from ralf_hub.store import jobs
+from ralf_hub.store.checkpoint import Checkpointer
+from ralf_hub.store.jobs import BulkJob
+from ralf_hub.upkeep import REPLAY_CHUNK, Chore, Upkeep, replay_step
+from tests.api.helpers import EVERYTHING, settings, webhook
+from tests.support import SettableClock, eventually, rows
+
+
+@pytest.fixture
+async def hub(db_path: Path, clock: SettableClock) -> AsyncIterator[Services]:
+    """A hub whose one connector cannot reach anybody."""
+    nowhere = webhook("http://127.0.0.1:9/", events=["never"])
+    async with running(settings(db_path, connectors={"sink": nowhere}), clock.clock) as hub:
+        yield hub
+
+
+@pytest.fixture
+async def upkeep(hub: Services) -> AsyncIterator[Upkeep]:
+    checkpointer = await Checkpointer.open(hub.db)
+    yield Upkeep(hub, checkpointer)
+    await checkpointer.close()
+
+
+def by_hand(path: Path, sql: str, *values: object) -> None:
+    conn = sqlite3.connect(path, isolation_level=None)
+    conn.execute(sql, values)
+    conn.close()
+
+
+# --- repeating ------------------------------------------------------------------------------------
+
+
+async def test_a_chore_that_fails_is_told_of_and_done_again(
+    upkeep: Upkeep, caplog: pytest.LogCaptureFixture
+) -> None:
+    turns = 0
+
+    async def fail() -> None:
+        nonlocal turns
+        turns += 1
+        raise ValueError("no")
+
+    repeated = asyncio.create_task(upkeep.repeat(Chore("sweeping", 0.001, fail)))
+    await eventually(lambda: turns >= 3)
+    assert not repeated.done()
+    repeated.cancel()
+    assert "chore sweeping failed" in caplog.text
+
+
+async def test_every_chore_of_a_running_hub_is_alive(hub: Services) -> None:
+    assert {"outside changes", "leases", "bulk jobs", "checkpoints", "usage", "retention"} <= set(
+        hub.background
+    )
+    assert all(alive() for alive in hub.background.values())
+
+
+# --- changes of others ----------------------------------------------------------------------------
+
+
+async def test_what_someone_else_wrote_is_seen(hub: Services, upkeep: Upkeep, db_path: Path) -> None:
+    await upkeep.notice_outside_changes()
+    by_hand(
+        db_path, "INSERT INTO connectors (name, paused, paused_by, updated_at) VALUES ('sink', 1, 'sql', '')"
+    )
+    for number in range(3):
+        by_hand(
+            db_path,
+            "INSERT INTO events (id, type, source, occurred_at, recorded_at) VALUES (?, 'x', 'sql', '', '')",
+            f"evt_{number}",
+        )
+    await upkeep.notice_outside_changes()
+    await eventually(lambda: hub.feed.last_seq == 3)
+    assert hub.dispatcher.channels["sink"].state.paused
+
+
+async def test_what_the_hub_wrote_itself_is_no_news(hub: Services, upkeep: Upkeep) -> None:
+    await upkeep.notice_outside_changes()
+    reloads = []
+    hub.dispatcher.refresh = lambda: reloads.append(1)  # type: ignore[assignment, method-assign, return-value]
+    await hub.intake.accept(lambda ledger: create(ledger, TaskDraft("x"), source="t"))
+    await upkeep.notice_outside_changes()
+    assert reloads == []
+
+
+# --- leases ---------------------------------------------------------------------------------------
+
+
+async def test_more_leases_than_one_turn_takes(
+    hub: Services, upkeep: Upkeep, clock: SettableClock, db_path: Path
+) -> None:
+    def prepare(ledger: Ledger) -> None:
+        for number in range(130):
+            create(ledger, TaskDraft("x", id=f"T-{number}"), source="t")
+            claim(ledger, f"agent-{number}", 10 if number else 1_000, source="t")
+
+    await hub.intake.accept(prepare)
+    clock.advance(9.999)
+    await upkeep.end_leases()
+    assert rows(db_path, "SELECT count(*) FROM tasks WHERE status = 'pending'") == [(0,)]
+    clock.advance(0.001)
+    await upkeep.end_leases()
+    await upkeep.end_leases()
+    await upkeep.end_leases()
+    found = rows(db_path, "SELECT status, count(*), count(assignee), count(lease_expires_at) FROM tasks GROUP BY 1 ORDER BY 2")  # fmt: skip
+    assert found == [("in_progress", 1, 1, 1), ("pending", 129, 0, 0)]
+    assert rows(db_path, "SELECT count(*) FROM events WHERE data ->> 'reason' = 'lease_expired'") == [(129,)]
+
+
+# --- usage ----------------------------------------------------------------------------------------
+
+
+def use(hub: Services, count: int) -> None:
+    for _ in range(count):
+        hub.meters.answered(
+            day="2026-02-02", key_id="k", endpoint="GET /x", status=200, duration_s=0.001, size=1
+        )
+
+
+async def test_usage_adds_up_and_waits_where_it_cannot_be_written(
+    hub: Services, upkeep: Upkeep, db_path: Path
+) -> None:
+    use(hub, 2)
+    await upkeep.write_usage()
+    use(hub, 3)
+    hub.keyring.used["key_x"] = "2026-02-02T00:00:00.000Z"
+    await hub.db.run_alone(lambda conn: conn.execute("PRAGMA query_only = ON"))
+    with pytest.raises(StorageError):
+        await upkeep.write_usage()
+    await hub.db.run_alone(lambda conn: conn.execute("PRAGMA query_only = OFF"))
+    assert hub.keyring.used == {"key_x": "2026-02-02T00:00:00.000Z"}
+    use(hub, 1)
+    await upkeep.write_usage()
+    await upkeep.write_usage()
+    assert rows(db_path, "SELECT key_id, requests, bytes_out FROM api_usage") == [("k", 6, 6)]
+    assert hub.keyring.used == {}
+
+
+async def test_the_last_use_of_a_key_is_written_down(
+    hub: Services, upkeep: Upkeep, clock: SettableClock, db_path: Path
+) -> None:
+    by_hand(
+        db_path,
+        "INSERT INTO api_keys (id, name, key_sha256, hint, scopes, created_at) VALUES ('key_1', 'x', 'abc', '', '[]', '')",
+    )
+    hub.keyring.used["key_1"] = clock.iso()
+    hub.keyring.find(EVERYTHING, clock.iso())  # those of the settings have no row
+    await upkeep.write_usage()
+    assert rows(db_path, "SELECT id, last_used_at FROM api_keys") == [("key_1", clock.iso())]
+
+
+# --- bulk jobs ------------------------------------------------------------------------------------
+
+
+def dead(path: Path, count: int) -> None:
+    conn = sqlite3.connect(path)
+    conn.executemany(
+        "INSERT INTO outbox (event_id, event_seq, event_type, connector, action, payload, state, next_attempt_at, created_at) "
+        "VALUES (?, 0, 'x', 'gone', 'notify', '{}', 'dead', '', ?)",
+        [(f"evt_{n}", f"2026-01-01T00:00:00.{n:03}Z") for n in range(count)],
+    )
+    conn.commit()
+    conn.close()
+
+
+def job(job_id: str, count: int, clock: SettableClock, **parameters: str) -> BulkJob:
+    given = {
+        "state": "dead",
+        "connector": None,
+        "since": None,
+        "until": None,
+        **parameters,
+        "up_to_id": count,
+    }
+    return BulkJob(job_id, "replay", "running", given, count, 0, 0, "t", clock.iso(), clock.iso())
+
+
+async def step(hub: Services, job_id: str) -> BulkJob:
+    await hub.intake.accept(lambda ledger: replay_step(ledger, job_id))
+    found = await hub.db.read(lambda conn: jobs.get(conn, job_id))
+    assert found is not None
+    return found
+
+
+async def test_a_job_goes_step_by_step_to_its_end(hub: Services, clock: SettableClock, db_path: Path) -> None:
+    dead(db_path, 2 * REPLAY_CHUNK + 1)
+    await hub.db.write(lambda conn: jobs.insert(conn, job("job_1", 2 * REPLAY_CHUNK + 1, clock)))
+    seen = [(found.done, found.state) for found in [await step(hub, "job_1") for _ in range(4)]]
+    assert seen == [
+        (REPLAY_CHUNK, "running"),
+        (2 * REPLAY_CHUNK, "running"),
+        (2 * REPLAY_CHUNK + 1, "done"),
+        (2 * REPLAY_CHUNK + 1, "done"),
+    ]
+    assert rows(db_path, "SELECT state, count(*) FROM outbox GROUP BY 1") == [
+        ("pending", 2 * REPLAY_CHUNK + 1)
+    ]
+
+
+async def test_a_job_takes_nothing_that_came_after_it_and_nothing_twice(
+    hub: Services, clock: SettableClock, db_path: Path
+) -> None:
+    dead(db_path, 10)
+    await hub.db.write(lambda conn: jobs.insert(conn, job("job_1", 6, clock)))
+    assert (await step(hub, "job_1")).done == 6
+    by_hand(db_path, "UPDATE outbox SET state = 'dead' WHERE id <= 3")
+    assert (await step(hub, "job_1")).done == 6
+    assert rows(db_path, "SELECT count(*) FROM outbox WHERE state = 'dead'") == [(7,)]
+
+
+async def test_a_step_that_was_begun_before_the_cancellation_does_nothing_after_it(
+    hub: Services, upkeep: Upkeep, clock: SettableClock, db_path: Path
+) -> None:
+    dead(db_path, 500)
+    await hub.db.write(lambda conn: jobs.insert(conn, job("job_1", 500, clock)))
+    read = hub.db.read
+
+    async def then_cancelled(fn):
+        found = await read(fn)
+        await hub.db.write(lambda conn: jobs.cancel(conn, "job_1", now=clock.iso()))
+        return found
+
+    hub.db.read = then_cancelled  # type: ignore[method-assign]
+    await upkeep.advance_jobs()
+    hub.db.read = read  # type: ignore[method-assign]
+    assert rows(db_path, "SELECT state, done FROM jobs") == [("cancelled", 0)]
+    assert rows(db_path, "SELECT DISTINCT state FROM outbox") == [("dead",)]
+    assert (await step(hub, "job_1")).done == 0
+
+
+async def test_a_job_that_is_gone(hub: Services) -> None:
+    await hub.intake.accept(lambda ledger: replay_step(ledger, "job_none"))
+
+
+# --- retention ------------------------------------------------------------------------------------
+
+
+async def test_what_is_old_is_forgotten(
+    hub: Services, upkeep: Upkeep, clock: SettableClock, db_path: Path
+) -> None:
+    by_hand(
+        db_path, "INSERT INTO idempotency_keys VALUES ('p', 'old', '', 200, '{}', x'', ?)", clock.iso(-86_401)
+    )
+    by_hand(
+        db_path, "INSERT INTO idempotency_keys VALUES ('p', 'new', '', 200, '{}', x'', ?)", clock.iso(-86_399)
+    )
+    by_hand(db_path, "INSERT INTO api_usage (day, key_id, endpoint) VALUES ('2020-01-01', 'k', 'x')")
+    dead(db_path, 1_200)
+    clock.advance(40 * 86_400)
+    by_hand(db_path, "INSERT INTO idempotency_keys VALUES ('p', 'now', '', 200, '{}', x'', ?)", clock.iso())
+    await upkeep.prune()
+    assert rows(db_path, "SELECT key FROM idempotency_keys") == [("now",)]
+    assert rows(db_path, "SELECT count(*) FROM outbox") == [(0,)]
+    assert rows(db_path, "SELECT count(*) FROM api_usage") == [(0,)]
