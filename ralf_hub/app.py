@@ -11,6 +11,7 @@ from aiohttp import web
 
 from ralf_hub.clock import Clock
 from ralf_hub.config import Loaded, Settings, hub_url, instances, secret_values
+from ralf_hub.config.senders import senders
 from ralf_hub.connectors.base import Connector, ConnectorEnv, Delivered
 from ralf_hub.delivery.backoff import Backoff
 from ralf_hub.delivery.breaker import BreakerPolicy
@@ -39,6 +40,7 @@ from ralf_hub.store.routes import put_in_force
 from ralf_hub.stream.broadcast import Broadcaster
 from ralf_hub.upkeep import Upkeep
 from ralf_hub.watcher.follower import Follower
+from ralf_hub.webhook_upkeep import webhook_chores
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ async def apply(hub: Services, loaded: Loaded) -> None:
         await hub.db.write(lambda conn: put_in_force(conn, fingerprint(router)))
     except StorageError as error:  # a hub whose disk is full still answers; only `verify` then knows less
         log.warning("the routes in force could not be noted: %s", error)
+    hub.senders = senders(settings)
     hub.loaded = loaded
     hub.settings_problem = None
     await hub.dispatcher.configure(connectors, dispatch_policy(settings))
@@ -187,7 +190,7 @@ async def _background(hub: Services) -> AsyncIterator[None]:
     tasks["stream"] = asyncio.create_task(hub.stream.tell_metrics(), name="stream")
     if hub.workspace is not None:
         tasks["workspace"] = asyncio.create_task(hub.workspace.run(), name="workspace")
-    for chore in upkeep.chores:
+    for chore in (*upkeep.chores, *webhook_chores(hub)):
         tasks[chore.name] = asyncio.create_task(upkeep.repeat(chore), name=chore.name)
     hub.background.update({name: _alive(task) for name, task in tasks.items()})
     try:

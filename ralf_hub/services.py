@@ -1,7 +1,7 @@
 """What the handlers work with: everything one running hub consists of, made in `app.py`."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from ralf_hub.secrets import Redactor
 from ralf_hub.store import keys
 from ralf_hub.store.database import Database
 from ralf_hub.store.write_check import WriteCheck
+from ralf_hub.webhooks.senders import Sender
 from ralf_hub.stream.broadcast import Broadcaster
 from ralf_hub.stream.tickets import Tickets
 
@@ -55,6 +56,8 @@ class Services:
     tickets: Tickets = field(default_factory=Tickets)
     write_check: WriteCheck = field(default_factory=WriteCheck)
     workspace: WorkspaceFollower | None = None
+    senders: Mapping[str, Sender] = field(default_factory=dict)
+    """Who may call with webhooks, by the last part of the path."""
     settings_problem: str | None = None
     """Why the settings file was not taken when it last changed; None when it was."""
     stopping: bool = False

@@ -31,16 +31,19 @@ ROOMS: Final[dict[str, str]] = {
     "connectors": "clock model notices secrets signatures texts",
     "workspace": "clock model",
     "store": "clock errors model",
-    "config": "connectors errors model secrets version",
+    "webhooks": "connectors errors model texts verdicts",
+    "config": "connectors errors model secrets signatures verdicts version webhooks",
     "keyring": "clock model secrets store",
+    "stream": "feed keyring model",
     "delivery": "clock config connectors errors model store version",
-    "intake": "clock connectors delivery errors model store",
+    "intake": "clock connectors delivery errors model store texts webhooks",
     "watcher": "clock config intake model store workspace",
-    "services": "clock config delivery feed intake keyring limits meters model secrets store",
+    "services": "clock config delivery feed intake keyring limits meters model secrets store stream webhooks",
     "endpoint": "clock errors intake keyring model services store",
     "upkeep": "intake services store",
-    "middleware": "delivery endpoint errors intake keyring limits services",
-    "handlers": "clock connectors delivery endpoint errors intake keyring meters model services store version",
+    "webhook_upkeep": "intake services store upkeep",
+    "middleware": "delivery endpoint errors intake keyring limits services texts",
+    "handlers": "clock connectors delivery endpoint errors intake keyring limits meters middleware model services store stream verdicts version webhooks",
     "app": "*",
     "cli": "*",
     "__main__": "cli",
@@ -95,6 +98,7 @@ AMBIENT_ALLOWED: Final = {
     "app.py": {"random.random"},  # where it is passed in
     # An API key must not be predictable by a clock that somebody else set.
     "keyring.py": {"secrets.token_urlsafe"},
+    "stream/tickets.py": {"secrets.token_urlsafe"},  # nor a ticket
 }
 
 

@@ -109,7 +109,7 @@ def _table(fields: Mapping[str, FieldInfo]) -> str:
     rows = ["| key | takes | default | meaning |", "|---|---|---|---|"]
     for name, info in fields.items():
         meaning = (info.description or "").replace("|", "\\|")
-        rows.append(f"| `{name}` | {_takes(name, info)} | {_default(info)} | {meaning} |")
+        rows.append(f"| `{info.alias or name}` | {_takes(name, info)} | {_default(info)} | {meaning} |")
     return "\n".join(rows) + "\n"
 
 

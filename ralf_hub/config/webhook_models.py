@@ -1,15 +1,55 @@
 """The settings of webhooks, in and out."""
 
 import re
-from collections.abc import Mapping
 from typing import Final, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from ralf_hub.config.types import NAME, EventPattern, Int, Name, Secrets, SecretUrl, Section, Url
-from ralf_hub.model import Json
+from ralf_hub.config.types import NAME, BaseUrl, EventPattern, Int, Name, Secrets, SecretUrl, Section, Url
+from ralf_hub.webhooks.rules import Rule
 
 WEBHOOKS_PATH: Final = "/api/v1/webhooks/"
+
+
+class HmacSettings(Section):
+    """How a sender signs that follows no known way: an HMAC of the body in one header."""
+
+    header: str = Field(
+        default="X-Hub-Signature-256",
+        pattern=r"^[A-Za-z0-9-]{1,100}$",
+        description="The header it stands in.",
+    )
+    prefix: str = Field(default="sha256=", max_length=50, description="What stands before it there.")
+    algorithm: Literal["sha256", "sha512"] = Field(default="sha256", description="The hash.")
+    encoding: Literal["hex", "base64"] = Field(default="hex", description="How it is written.")
+    id_header: str = Field(
+        default="",
+        max_length=100,
+        description="The header that names the delivery; left out, the body itself tells a repeat.",
+    )
+
+
+class CatchUpSettings(Section):
+    """GitHub: whom to ask for the deliveries that failed while the hub was away; GitHub never repeats them itself."""
+
+    repo: str = Field(
+        default="", pattern=r"^$|^[\w.-]+/[\w.-]+$", description="The repository, `owner/name`."
+    )
+    org: str = Field(
+        default="", pattern=r"^[\w.-]*$", description="The organisation, where the webhook is one of it."
+    )
+    hook_id: Int = Field(ge=1, description="The webhook's number: the last part of its page's address.")
+    token: SecretStr = Field(
+        description="A token that may read and redeliver the webhook (`admin:repo_hook`)."
+    )
+    base_url: BaseUrl = Field(default="https://api.github.com", description="GitHub's REST API.")
+
+    @model_validator(mode="after")
+    def _one_owner(self) -> "CatchUpSettings":
+        if bool(self.repo) == bool(self.org):
+            raise ValueError('needs either repo = "owner/name" or org = "name"')
+        return self
+
 
 _ED25519_KEY: Final = re.compile(r"^[0-9a-fA-F]{64}$")
 
@@ -36,9 +76,29 @@ class IncomingWebhook(Section):
     tolerance_s: Int = Field(
         default=300, ge=1, le=86_400, description="How old a signed call may be, seconds."
     )
-    max_concurrent: Int = Field(default=16, ge=1, le=1_000, description="Calls handled at the same time.")
-    actions: tuple[Mapping[str, Json], ...] = Field(
-        default=(), description="What a call does besides its event."
+    max_concurrent: Int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000,
+        description="Tasks made by these calls that may be open at once; further ones wait as blocked.",
+    )
+    own_identity: tuple[str, ...] = Field(
+        default=(),
+        description="What the hub itself is called over there (login or account id): what it did is not acted on.",
+    )
+    users: tuple[str, ...] = Field(
+        default=(), description="Slack, Discord: ids of those who may change things; left out: everyone."
+    )
+    hmac: HmacSettings | None = Field(
+        default=None, description="How the sender signs, where it follows no known way."
+    )
+    catch_up: CatchUpSettings | None = Field(
+        default=None, description="GitHub: ask for deliveries that failed while the hub was away."
+    )
+    actions: tuple[Rule, ...] = Field(
+        default=(),
+        max_length=200,
+        description="What a call does besides its event, in place of the defaults for the event types they name.",
     )
 
     @property
@@ -50,6 +110,13 @@ class IncomingWebhook(Section):
     def route(self) -> str:
         """The last part of the path, by which the hub finds this entry."""
         return self.path.removeprefix(WEBHOOKS_PATH)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Everything its calls may be signed with."""
+        given = [*self.secret, *(key for key in (self.token, self.signing_key) if key is not None)]
+        texts = tuple(key.get_secret_value() for key in given)
+        return (*texts, self.public_key) if self.public_key else texts
 
     @field_validator("path")
     @classmethod
@@ -73,6 +140,15 @@ class IncomingWebhook(Section):
         if value is None and info.data.get("service") == "trello" and info.data.get("secret"):
             raise ValueError("is needed for trello, which signs it along with the body")
         return value
+
+    @model_validator(mode="after")
+    def _fits_service(self) -> "IncomingWebhook":
+        known = {"discord", "github", "gitlab", "jira", "pagerduty", "slack", "trello"}
+        if self.hmac is not None and self.service in known:
+            raise ValueError(f"hmac is for senders of no known kind; how {self.service} signs is known")
+        if self.catch_up is not None and self.service != "github":
+            raise ValueError("catch_up is for github only")
+        return self
 
 
 class OutgoingWebhook(Section):

@@ -95,6 +95,30 @@ def check(source: Mapping[str, str] | str) -> None:
             raise ValueError(where + problem)
 
 
+def check_syntax(source: str) -> None:
+    """Check a template whose names only the call that uses it knows. ValueError names the line and what is wrong."""
+    if len(source) > SOURCE_LENGTH_MAX:
+        raise ValueError(f"a template may have {SOURCE_LENGTH_MAX} characters, this one has {len(source)}")
+    try:
+        _environment(str).from_string(source)
+    except TemplateSyntaxError as error:
+        raise ValueError(f"line {error.lineno}: {error.message}") from None
+
+
+class Phrase:
+    """One compiled template over names of the caller's own."""
+
+    def __init__(self, source: str) -> None:
+        self._template = _environment(str).from_string(source)
+
+    def render(self, names: Mapping[str, Any]) -> Rendered:
+        """Return what it makes of *names*. Never raises."""
+        try:
+            return Rendered(_bounded(self._template.generate(names)))
+        except Exception as error:  # noqa: BLE001 - filters and methods of outside values may raise anything
+            return Rendered(error=_said(error))
+
+
 def _environment(escape: Callable[[str], str]) -> _Environment:
     def finalize(value: Any) -> str:
         return "" if value is None else escape(str(value))

@@ -15,6 +15,7 @@ from ralf_hub.handlers import (
     stream,
     tasks,
     web,
+    webhooks,
     workspace,
 )
 
@@ -30,5 +31,6 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *connectors.ENDPOINTS,
     *workspace.ENDPOINTS,
     *keys.ENDPOINTS,
+    *webhooks.ENDPOINTS,
     *web.ENDPOINTS,
 )

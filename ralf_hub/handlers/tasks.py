@@ -96,10 +96,22 @@ async def list_tasks(call: Call) -> Answer:
     return page_answer("tasks", page, task_json)
 
 
+def draft_of(body: TaskCreate) -> lifecycle.TaskDraft:
+    """Return the task *body* asks for."""
+    return lifecycle.TaskDraft(**{**dict(body), "depends_on": tuple(dict.fromkeys(body.depends_on))})
+
+
+def changes_of(body: TaskChange) -> dict[str, Json]:
+    """Return the fields *body* gives and what it gives them."""
+    changes: dict[str, Json] = {name: getattr(body, name) for name in body.model_fields_set}
+    if "depends_on" in changes:
+        changes["depends_on"] = tuple(dict.fromkeys(changes["depends_on"]))
+    return changes
+
+
 async def create_task(call: Call) -> Answer:
     """Create a task."""
-    body: TaskCreate = call.body
-    draft = lifecycle.TaskDraft(**{**dict(body), "depends_on": tuple(dict.fromkeys(body.depends_on))})
+    draft = draft_of(call.body)
     return await call.accept(
         lambda ledger: lifecycle.create(ledger, draft, source=call.source),
         lambda task: task_answer(task, 201, {"Location": f"/api/v1/tasks/{task.id}"}),
@@ -109,7 +121,7 @@ async def create_task(call: Call) -> Answer:
 async def get_task(call: Call) -> Answer:
     """Answer with one task; 304 where the caller has this version."""
     task_id = call.params["id"]
-    task = await call.hub.db.read(lambda conn: tasks.get(conn, task_id))
+    task = call.hub.db.peek(lambda conn: tasks.get(conn, task_id))
     if task is None:
         raise NotFoundError(f"There is no task {task_id}.")
     answer = task_answer(task)
@@ -128,10 +140,7 @@ def _pick(ledger: Ledger, task_id: str, versions: frozenset[int] | None) -> int 
 
 async def change_task(call: Call) -> Answer:
     """Change the fields given."""
-    body: TaskChange = call.body
-    changes: dict[str, Json] = {name: getattr(body, name) for name in body.model_fields_set}
-    if "depends_on" in changes:
-        changes["depends_on"] = tuple(dict.fromkeys(changes["depends_on"]))
+    changes = changes_of(call.body)
     task_id, versions = call.params["id"], expected_versions(call.request.headers.get("If-Match"))
     return await call.accept(
         lambda ledger: lifecycle.change(

@@ -57,7 +57,7 @@ class TaskDraft:
 
 def create(ledger: Ledger, draft: TaskDraft, *, source: str) -> Task:
     """Create a task. ConflictError `task_exists`; ValidationError for dependencies nobody knows."""
-    task_id = draft.id or _new_id(ledger)
+    task_id = draft.id or new_id(ledger)
     if draft.id is not None and tasks.exists(ledger.conn, task_id):
         raise ConflictError(f"A task with the id {task_id} exists.", code="task_exists")
     _check_dependencies(ledger, task_id, draft.depends_on)
@@ -83,7 +83,7 @@ def create(ledger: Ledger, draft: TaskDraft, *, source: str) -> Task:
     return task
 
 
-def _new_id(ledger: Ledger) -> str:
+def new_id(ledger: Ledger) -> str:
     """Return an id in RALF's style, `TASK-<unix time>-<random>`, that no task has."""
     while True:
         task_id = f"TASK-{ledger.clock.now() // 1000}-{ledger.clock.token(4)}"

@@ -101,3 +101,40 @@ def save(conn: sqlite3.Connection, link: Link, *, now: str) -> None:
             now,
         ),
     )
+
+
+def for_thing(
+    conn: sqlite3.Connection,
+    connectors: Sequence[str],
+    *,
+    ids: Sequence[str],
+    keys: Sequence[str] = (),
+    urls: Sequence[str] = (),
+) -> Link | None:
+    """Return the link of one of *connectors* whose object goes by one of these ids, keys or URLs."""
+    names = dump(list(connectors))
+    for column, values in (("external_id", ids), ("external_key", keys), ("url", urls)):
+        if not values:
+            continue
+        row = conn.execute(
+            f"SELECT {_COLUMNS} FROM links WHERE {column} IN (SELECT value FROM json_each(?)) "
+            "AND connector IN (SELECT value FROM json_each(?)) AND entity_type = 'task' "
+            "ORDER BY updated_at DESC LIMIT 1",
+            (dump(list(values)), names),
+        ).fetchone()
+        if row is not None:
+            return _make(row)
+    return None
+
+
+def free(conn: sqlite3.Connection, connector: str, external_id: str) -> None:
+    """Let go of an object, so that it may stand for another entity."""
+    conn.execute("DELETE FROM links WHERE connector = ? AND external_id = ?", (connector, external_id))
+
+
+def saw_state(conn: sqlite3.Connection, link: Link, state: str, *, now: str) -> None:
+    """Note the state a link's object was last seen in."""
+    conn.execute(
+        "UPDATE links SET last_state = ?, updated_at = ? WHERE connector = ? AND entity_type = ? AND entity_id = ?",
+        (state, now, link.connector, link.entity_type, link.entity_id),
+    )

@@ -79,7 +79,7 @@ def steps(cutoffs: Cutoffs) -> dict[str, Step]:
         ),
         "webhook_receipts": delete(
             "DELETE FROM webhook_receipts WHERE id IN (SELECT id FROM webhook_receipts INDEXED BY receipts_by_time "
-            "WHERE received_at < ? AND status <> 'accepted' ORDER BY received_at LIMIT ?)",
+            "WHERE received_at < ? ORDER BY received_at LIMIT ?)",
             cutoffs.receipts,
         ),
         "api_usage": delete(

@@ -21,6 +21,6 @@ def test_every_setting_is_in_it_with_a_description() -> None:
                 models.append(inner)
                 continue
             assert info.description, name
-            assert f"| `{name}` | " in text
+            assert f"| `{info.alias or name}` | " in text
             seen += 1
     assert seen > 60

@@ -171,7 +171,7 @@ def test_an_incoming_webhook_has_its_path_and_secrets(tmp_path: Path) -> None:
         'service = "github"\npath = "/api/v1/webhooks/github-two"\nsecret = ["first-secret", "second-secret"]',
         'service = "trello"\nsecret = "api-secret"\ncallback_url = "https://hub.example.org/api/v1/webhooks/trello/"',
         f'service = "discord"\npublic_key = "{"0a" * 32}"',
-        'service = "gitlab"\ntoken = "gitlab-token"\nactions = [{when = "issue", do = ["task.create"]}]',
+        'service = "gitlab"\ntoken = "gitlab-token"\nactions = [{when = "issue.*", if = {"user.username" = "kai"}, do = "create_task"}]',
     )
     loaded = good(tmp_path, text, {"SECRET": "github-secret"})
     entries = loaded.settings.webhooks.incoming
@@ -181,7 +181,8 @@ def test_an_incoming_webhook_has_its_path_and_secrets(tmp_path: Path) -> None:
     assert all(entry.configured for entry in entries)
     assert [secret.get_secret_value() for secret in entries[1].secret] == ["first-secret", "second-secret"]
     assert entries[2].callback_url == "https://hub.example.org/api/v1/webhooks/trello/"
-    assert entries[4].actions == ({"when": "issue", "do": ["task.create"]},)
+    (rule,) = entries[4].actions
+    assert (rule.when, rule.do, rule.condition) == ("issue.*", "create_task", {"user.username": ("kai",)})
     assert loaded.warnings == ()
 
 

@@ -1,0 +1,64 @@
+"""A service that may call the hub, as the settings describe it: how it signs, how it is read, what it may do."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from ralf_hub.verdicts import Signed, Verdict
+from ralf_hub.webhooks import github
+from ralf_hub.webhooks.received import Received
+from ralf_hub.webhooks.rules import Rule, chosen
+
+Read: TypeAlias = Callable[[Signed], Received]
+
+READERS: Final[Mapping[str, Read]] = {
+    "github": github.read,
+}
+"""By service; any other name is read as a Standard Webhooks sender."""
+
+GuardReason = Literal["own_identity", "own_marker", "state_known"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """One entry of `webhooks.incoming` in force."""
+
+    route: str
+    """The last part of its path; names its receipts, and its tasks' source is `webhook:<route>`."""
+    service: str
+    verify: Callable[[Signed], Verdict] = field(repr=False)
+    read: Read = field(repr=False)
+    rules: Sequence[Rule] = ()
+    defaults: Sequence[Rule] = ()
+    own_identity: frozenset[str] = frozenset()
+    """What the hub itself is called over there, in lower case."""
+    users: frozenset[str] = frozenset()
+    """Who may give commands; empty: all who can."""
+    max_concurrent: int | None = None
+    connectors: tuple[str, ...] = ()
+    """The connectors that speak to the same service."""
+    homes: Mapping[str, str] = field(default_factory=dict)
+    """Which of them keeps the things of a repository, project or board, by its name in lower case."""
+
+    @property
+    def source(self) -> str:
+        """Who its events and tasks come from."""
+        return f"webhook:{self.route}"
+
+    def chosen(self, received: Received) -> list[Rule]:
+        """Return the rules to carry out."""
+        return chosen(self.rules, self.defaults, received.event_type, received.payload)
+
+
+def caused_by_hub(sender: Sender, received: Received, last_state: str | None) -> GuardReason | None:
+    """Return why a webhook only tells the hub what the hub itself has done; None where it does not.
+
+    *last_state* is the state the link's object was last put into or seen in.
+    """
+    if any(actor.casefold() in sender.own_identity for actor in received.actors):
+        return "own_identity"
+    if received.marked:
+        return "own_marker"
+    if last_state and any(state.casefold() == last_state.casefold() for state in received.states):
+        return "state_known"
+    return None
