@@ -208,22 +208,32 @@ def _send_all(
     import asyncio
 
     from ralf_hub.clock import Clock
-    from ralf_hub.connectors.base import Ambiguous, NotSentError, Retry, SendContext, UnknownAnswerError
+    from ralf_hub.connectors.base import (
+        Ambiguous,
+        Delivered,
+        NotSentError,
+        Retry,
+        SendContext,
+        UnknownAnswerError,
+    )
     from ralf_hub.delivery.transport import Transport
 
     async def run() -> "list[tuple[Delivery, Outcome]]":
         networks = [str(network) for network in settings.security.allowed_networks]
         outcomes: list[tuple[Delivery, Outcome]] = []
+        link = None  # what the first action makes, the others work on
         async with Transport(allowed_networks=networks, timeout_s=settings.delivery.timeout_s) as http:
             for delivery in deliveries:
                 outcome: Outcome
                 try:
                     async with asyncio.timeout(settings.delivery.timeout_s + TIME_ON_TOP_S):
-                        outcome = await connector.send(delivery, SendContext(http, Clock()))
+                        outcome = await connector.send(delivery, SendContext(http, Clock(), link))
                 except NotSentError as error:
                     outcome = Retry(str(error))
                 except (UnknownAnswerError, TimeoutError) as error:
                     outcome = Ambiguous(str(error) or "no verdict in time")
+                if isinstance(outcome, Delivered):
+                    link = outcome.link or link
                 outcomes.append((delivery, outcome))
         return outcomes
 

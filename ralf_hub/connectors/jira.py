@@ -10,8 +10,6 @@ from dataclasses import replace
 from typing import ClassVar, Final
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr, field_validator
-
 from ralf_hub.connectors import jira_plan
 from ralf_hub.connectors.base import (
     Action,
@@ -32,11 +30,19 @@ from ralf_hub.connectors.base import (
 )
 from ralf_hub.connectors.jira_answers import faults, is_jira, judge
 from ralf_hub.connectors.jira_layout import label
+from ralf_hub.connectors.jira_settings import JiraSettings
 from ralf_hub.connectors.jira_site import ISSUES, MYSELF, SEARCH, JiraSite
 from ralf_hub.connectors.jira_workflow import Status, Target, choose, offers, where
 from ralf_hub.connectors.lookups import Lookups
-from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, listed, mark, too_early
-from ralf_hub.connectors.urls import check_http_url, place
+from ralf_hub.connectors.objects import (
+    CREATE,
+    SETTLE_S,
+    ObjectConnector,
+    listed,
+    mark,
+    too_early,
+)
+from ralf_hub.connectors.urls import place
 from ralf_hub.connectors.wording import Worded
 from ralf_hub.model import Delivery, Json, Link
 
@@ -46,50 +52,6 @@ COMMENTS_READ: Final = 50
 COMMENTS_BYTES_MAX: Final = 8 << 20
 """All of them as long as they may be."""
 HOPS_MAX: Final = 2
-
-
-class JiraSettings(ConnectorSettings):
-    """A Jira Cloud site, the account that writes there, and the project the issues go to."""
-
-    base_url: str = Field(description="The site, `https://<site>.atlassian.net`.")
-    email: str = Field(description="The account's e-mail address.")
-    api_token: SecretStr = Field(description="An API token of that account.")
-    project_key: str = Field(description="The project's key, such as `RALF`.")
-    default_issue_type: str = Field(default="Task", description="The type of the issues that are made.")
-    labels: tuple[str, ...] = Field(default=("ralf",), description="Labels of every issue that is made.")
-    statuses: Mapping[str, str] = Field(
-        default_factory=dict,
-        description="Where an event moves the issue: a status by event type, empty for no move. Left out: started "
-        "to any status in progress, completed and cancelled to any that is done, the others do not move it.",
-    )
-
-    @field_validator("base_url")
-    @classmethod
-    def _base_url_can_be_called(cls, value: str) -> str:
-        return check_http_url(value).rstrip("/")
-
-    @field_validator("email", "project_key", "default_issue_type")
-    @classmethod
-    def _is_said(cls, value: str) -> str:
-        if not value.strip() or not value.isprintable():
-            raise ValueError("is empty, or has control characters in it")
-        return value.strip()
-
-    @field_validator("api_token")
-    @classmethod
-    def _token_can_be_sent(cls, value: SecretStr) -> SecretStr:
-        token = value.get_secret_value().strip()
-        if not token or not token.isascii() or not token.isprintable() or " " in token:
-            raise ValueError("the API token is empty, or has characters in it that no token has")
-        return SecretStr(token)
-
-    @field_validator("labels")
-    @classmethod
-    def _labels_have_no_blanks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if not name or len(name) > 255 or any(char.isspace() for char in name):  # noqa: PLR2004 - Jira's limit
-                raise ValueError("a Jira label has no blanks, is not empty and has at most 255 characters")
-        return value
 
 
 class JiraConnector(ObjectConnector):

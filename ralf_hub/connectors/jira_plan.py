@@ -33,6 +33,8 @@ _STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     "task_failed": ("comment", "label", "transition"),
     "task_cancelled": ("comment", "transition"),
 }
+MOVING: Final = tuple(kind for kind, steps in _STEPS.items() if "transition" in steps)
+"""The events that can move an issue."""
 _DECLINED: Final = ("Cancelled", "Canceled", "Won't Do", "Won't Fix", "Declined", "Rejected", "Duplicate")
 _TARGETS: Final[Mapping[str, Target]] = {
     "task_started": Target(category="indeterminate", favoured=("In Progress", "Doing")),

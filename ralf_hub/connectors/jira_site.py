@@ -23,8 +23,10 @@ class JiraSite:
 
     def __init__(self, base_url: str, email: str, api_token: str) -> None:
         self._base_url = base_url
-        pair = base64.b64encode(f"{email}:{api_token}".encode()).decode()
-        self._headers = {"accept": "application/json", "authorization": f"Basic {pair}"}
+        self._headers = {
+            "accept": "application/json",
+            "authorization": f"Basic {basic(email, api_token)}",
+        }
 
     def call(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Json = None
@@ -66,6 +68,11 @@ class JiraSite:
         except (NotSentError, UnknownAnswerError):
             pass  # the refusal stands without them
         return ""
+
+
+def basic(email: str, api_token: str) -> str:
+    """Return account and token as HTTP's Basic scheme sends them."""
+    return base64.b64encode(f"{email}:{api_token}".encode()).decode()
 
 
 def _names(items: Json, member: str) -> list[str]:

@@ -8,6 +8,7 @@ object carries too: after a try with an unknown end the object is looked for bef
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import ClassVar, Final
 
 from ralf_hub.clock import MS_PER_S, parse_iso
@@ -173,6 +174,16 @@ def description(fact: Fact) -> str:
     if fact.event.task_id is None:
         return fact.feature.description if fact.feature is not None else ""
     return fact.task.description if fact.task is not None else ""
+
+
+def check_moves(places: Mapping[str, str], events: Sequence[str]) -> Mapping[str, str]:
+    """Return *places*, a name by event type. ValueError where it names an event that moves nothing."""
+    for kind in places:
+        if kind not in events:
+            near = get_close_matches(kind, events, n=1)
+            remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(events)}"
+            raise ValueError(f"{kind!r} is no event that moves anything: {remedy}")
+    return places
 
 
 def listed(names: Sequence[str]) -> str:

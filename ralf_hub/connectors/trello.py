@@ -4,8 +4,9 @@ https://developer.atlassian.com/cloud/trello/rest/. Trello has no idempotency ke
 comment end with a marker. What the board shows is up to date, so one look tells whether an earlier try got through.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, Final, Literal, TypeAlias
 from urllib.parse import quote
 
@@ -26,7 +27,7 @@ from ralf_hub.connectors.base import (
     Rejected,
     SendContext,
 )
-from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, mark, too_early
+from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, check_moves, mark, too_early
 from ralf_hub.connectors.trello_answers import words
 from ralf_hub.connectors.trello_board import PAGE_BYTES_MAX, Auth, TrelloBoard
 from ralf_hub.connectors.trello_layout import card_name, card_text, comment_text, escape
@@ -48,6 +49,7 @@ _STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     "feature_created": (),
     "feature_delivered": ("comment", "move"),
 }
+_MOVING: Final = tuple(kind for kind, steps in _STEPS.items() if "move" in steps)
 _DEFAULT_LISTS: Final[Mapping[str, str]] = {
     "task_started": "Doing",
     "task_completed": "Done",
@@ -94,6 +96,11 @@ class TrelloSettings(ConnectorSettings):
         if not value.strip().isalnum() or not value.isascii():
             raise ValueError("is the board's id or the eight characters behind /b/ in its address")
         return value.strip()
+
+    @field_validator("lists")
+    @classmethod
+    def _lists_are_of_events_that_move(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        return check_moves(value, _MOVING)
 
     @field_validator("default_list")
     @classmethod
@@ -170,14 +177,24 @@ class TrelloConnector(ObjectConnector):
     # --- requests ---------------------------------------------------------------------------------
 
     def prepare(self, delivery: Delivery, context: SendContext) -> HttpRequest | None:
-        """Return the first request of an action; where a list's id is needed, the one that asks for it."""
+        """Return the request that acts; a list whose id is still to be asked for stands there by its name.
+
+        None where there is no card yet to make the request for.
+        """
         if delivery.action == CREATE:
-            return self._board.ask_lists()
+            return self._creation(delivery, self._board.told(self.settings.default_list))
         if context.link is None or context.link.external_id is None:
             return None
         if delivery.action == "comment":
             return self._commenting(delivery, context.link)
-        return self._board.ask_lists()
+        return self._moving(context.link, self._board.told(self._list_for(delivery.event_type)))
+
+    def _creation(self, delivery: Delivery, list_id: str) -> HttpRequest:
+        own = {key: delivery.payload[key] for key in ("name", "desc", "pos")}
+        return self._board.call("POST", "/cards", {"idList": list_id, **own})
+
+    def _moving(self, link: Link, list_id: str) -> HttpRequest:
+        return self._board.call("PUT", _card(link), {"idList": list_id})
 
     def _commenting(self, delivery: Delivery, link: Link) -> HttpRequest:
         return self._board.call("POST", f"{_card(link)}/actions/comments", {"text": delivery.payload["text"]})
@@ -185,15 +202,14 @@ class TrelloConnector(ObjectConnector):
     # --- creating ---------------------------------------------------------------------------------
 
     async def _in_list(
-        self, name: str, http: Http, method: str, path: str, parameters: Mapping[str, str]
+        self, name: str, http: Http, request: Callable[[str], HttpRequest], *, creates: bool = False
     ) -> tuple[HttpResponse | None, Outcome]:
         """Send what names a list. A list that is gone since it was read is looked for once more."""
-        creates = method == "POST"
         for anew in (False, True):
             list_id = await self._board.list_id(name, http, anew=anew)
             if not isinstance(list_id, str):
                 return None, list_id
-            response = await http(self._board.call(method, path, {"idList": list_id, **parameters}))
+            response = await http(request(list_id))
             outcome = self._board.judge(response, creates=creates)
             if not (isinstance(outcome, Rejected) and "list" in words(response).casefold()):
                 break
@@ -205,10 +221,10 @@ class TrelloConnector(ObjectConnector):
             earlier = too_early(delivery, context) or await self._find(delivery, context.http)
             if earlier is not None:
                 return earlier
-        payload = delivery.payload
-        own = {key: payload[key] for key in ("name", "desc", "pos")}
         name = self.settings.default_list
-        response, outcome = await self._in_list(name, context.http, "POST", "/cards", own)
+        response, outcome = await self._in_list(
+            name, context.http, partial(self._creation, delivery), creates=True
+        )
         if response is not None and isinstance(outcome, Delivered):
             link = self._link(delivery, response.json(), name)
             if link is None:
@@ -248,7 +264,7 @@ class TrelloConnector(ObjectConnector):
         name = self._list_for(delivery.event_type)
         if not name:
             return Delivered(response="the settings ask for no move any more")
-        response, outcome = await self._in_list(name, context.http, "PUT", _card(link), {})
+        response, outcome = await self._in_list(name, context.http, partial(self._moving, link))
         if isinstance(outcome, Delivered):
             return replace(outcome, link=replace(link, state="linked", last_state=name))
         return outcome if response is None else self._about(link, response, outcome)

@@ -83,6 +83,11 @@ class TrelloBoard:
 
     # --- names ------------------------------------------------------------------------------------
 
+    def told(self, name: str) -> str:
+        """Return the id of the list *name* where it is known, else words for it."""
+        known = self._lists.get(name.casefold())
+        return f"(id of the list {name!r})" if known is None else known[0]
+
     async def list_id(self, name: str, http: Http, *, anew: bool = False) -> str | Outcome:
         """Return the id of the list *name*; an outcome where there is none or the board cannot be read."""
         known = self._lists.get(name.casefold()) if self._clock.now() < self._lists_until_ms else None
