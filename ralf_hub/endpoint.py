@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -197,13 +198,17 @@ def field_errors(error: PydanticError) -> list[FieldError]:
 
 def parse_query(model: type[Query] | None, request: web.Request) -> Any:
     """Return the query parameters as *model*. HubError `invalid_parameter` names every bad one."""
+    if not request.rel_url.raw_query_string:
+        return None if model is None else _without_parameters(model)
     given = dict(request.query)
     if flaws := _flaws_of_query(request, given):
         raise HubError(code="invalid_parameter", errors=flaws)
-    if not given and model is None:
-        return None
+    return _validated(model or Query, given)
+
+
+def _validated(model: type[Query], given: Mapping[str, str]) -> Query:
     try:
-        return (model or Query).model_validate(given)
+        return model.model_validate(given)
     except PydanticError as error:
         errors = [
             FieldError(
@@ -213,6 +218,12 @@ def parse_query(model: type[Query] | None, request: web.Request) -> Any:
             for item in field_errors(error)
         ]
         raise HubError(code="invalid_parameter", errors=errors) from None
+
+
+@cache
+def _without_parameters(model: type[Query]) -> Query:
+    """Return *model* with its defaults: frozen, so one serves all. Not cached where some parameter is needed."""
+    return _validated(model, {})
 
 
 def _flaws_of_query(request: web.Request, given: Mapping[str, str]) -> list[FieldError]:

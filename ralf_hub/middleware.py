@@ -221,9 +221,7 @@ async def invoke(endpoint: Endpoint, call: Call) -> Answer | web.StreamResponse:
         raise HubError(code="validation_failed", errors=[error])
     digest = request_digest(request.method, request.path_qs, raw)
     call.idempotency = (key, digest)
-    await hub.db.read(
-        lambda conn: check_replay(Ledger(conn, hub.clock, hub.intake.router), caller.id, key, digest)
-    )
+    hub.db.peek(lambda conn: check_replay(Ledger(conn, hub.clock, hub.intake.router), caller.id, key, digest))
     answer = await endpoint.handler(call)
     if not call.kept and isinstance(answer, Answer):
         await hub.intake.accept(lambda ledger: keep(ledger, caller.id, key, digest, answer))

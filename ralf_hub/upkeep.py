@@ -83,7 +83,7 @@ class Upkeep:
             keys.touch(conn, used)
 
         try:
-            await hub.db.write(write)
+            await hub.db.write(write, bulk=True)
         except Exception:
             hub.meters.give_back(counted)
             hub.keyring.give_back(used)
@@ -103,7 +103,7 @@ class Upkeep:
             retention.cutoffs(hub.settings.retention, hub.clock.now())
         ).items():
             deleted = 0
-            while n := await hub.db.write(step):
+            while n := await hub.db.write(step, bulk=True):
                 deleted += n
                 await asyncio.sleep(0)
             if deleted:

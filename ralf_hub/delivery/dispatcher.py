@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -121,6 +122,13 @@ class Dispatcher:
             channel.stand(Standing(known.get(name, ConnectorState(name)), channel.standing.failed_ids), now)
         self._wake.set()
 
+    def hold(self, name: str) -> None:
+        """Let nothing more of one connector begin: it is about to be paused. `refresh` makes it final or undoes it."""
+        channel = self.channels.get(name)
+        if channel is not None:
+            paused = replace(channel.state, paused=True)
+            channel.stand(Standing(paused, channel.standing.failed_ids), self._clock.iso())
+
     async def reset(self, name: str) -> None:
         """Close the breaker of one connector, unpause it and let it go on; someone decided so."""
         if name not in self.channels:
@@ -218,7 +226,7 @@ class Dispatcher:
         for channel, _ in asked:
             channel.woken = False
         try:
-            found = await self._db.read(lambda conn: look(conn, asks, now))
+            found = self._db.peek(lambda conn: look(conn, asks, now))
             pairs = zip(asks, found, strict=True)
             intents = [number for ask, each in pairs if ask.uses_links for number in each.unmarked()]
             if intents:

@@ -99,12 +99,18 @@ async def _set_paused(call: Call, *, paused: bool) -> Answer:
             ledger.record(kind, source=call.source, data={"connector": name, "by": by})
         return paused
 
-    answer = await call.accept(change, lambda _: Answer.json({"name": name, "paused": paused}))
-    if paused:
-        await call.hub.dispatcher.refresh()
-    else:
+    def answer(_: bool) -> Answer:  # noqa: FBT001 - the change's result
+        return Answer.json({"name": name, "paused": paused})
+
+    if not paused:
+        reply = await call.accept(change, answer)
         await call.hub.dispatcher.reset(name)
-    return answer
+        return reply
+    call.hub.dispatcher.hold(name)  # before the commit: its own notice must not slip out
+    try:
+        return await call.accept(change, answer)
+    finally:
+        await call.hub.dispatcher.refresh()
 
 
 async def pause_connector(call: Call) -> Answer:

@@ -158,10 +158,13 @@ class Intake:
         self.hub_url = hub_url
         self.listeners: list[Listener] = []
 
-    async def accept(self, change: Callable[[Ledger], T], *, after: Callable[[T], None] | None = None) -> T:
+    async def accept(
+        self, change: Callable[[Ledger], T], *, after: Callable[[T], None] | None = None, bulk: bool = False
+    ) -> T:
         """Run *change* in one transaction and return its result once it is on disk. StorageError: nothing happened.
 
-        *after* is called with the result right after the commit, in commit order, before any listener.
+        *after* is called with the result right after the commit, in commit order, before any listener. With *bulk*,
+        for what takes longer than a few milliseconds, it runs on the database's thread and not on the loop.
         """
 
         def run(conn: sqlite3.Connection) -> tuple[T, Ledger]:
@@ -173,7 +176,7 @@ class Intake:
                 after(done[0])
             self._tell(done[1])
 
-        result, _ = await self.db.write(run, after=tell)
+        result, _ = await self.db.write(run, after=tell, bulk=bulk)
         return result
 
     def _tell(self, ledger: Ledger) -> None:

@@ -7,7 +7,8 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from ralf_hub.store.database import Database, HubConnection, open_connection
+from ralf_hub.store.database import Database
+from ralf_hub.store.lanes import HubConnection, open_connection
 
 PASSIVE_ABOVE_BYTES: Final = 4 * 1024 * 1024
 RESTART_ABOVE_BYTES: Final = 64 * 1024 * 1024

@@ -221,7 +221,8 @@ class Follower:
         changed = [task for task in reading.tasks if seen.get(task.id) != task.seen]
         first, notify = self._first, self._notify
         await self._intake.accept(
-            lambda ledger: mirror.take_features(ledger, reading.features, first=first, notify=notify)
+            lambda ledger: mirror.take_features(ledger, reading.features, first=first, notify=notify),
+            bulk=True,
         )
         for start in range(0, len(changed), TASKS_PER_COMMIT):
             chunk = changed[start : start + TASKS_PER_COMMIT]
@@ -229,8 +230,8 @@ class Follower:
             def take(ledger: Ledger, chunk: list[mirror.FileTask] = chunk) -> None:
                 mirror.take_tasks(ledger, chunk, first=first, notify=notify)
 
-            await self._intake.accept(take)
-        await self._db.write(lambda conn: self._note(conn, reading))
+            await self._intake.accept(take, bulk=True)
+        await self._db.write(lambda conn: self._note(conn, reading), bulk=True)
         self._last_scan_at = self._clock.iso()
 
     @staticmethod
@@ -280,7 +281,7 @@ class Follower:
                     private=private,
                 )
 
-            await self._intake.accept(take)
+            await self._intake.accept(take, bulk=True)
             self._state = found.state
             if self._progress is not None:
                 self._progress("events", found.read_bytes)

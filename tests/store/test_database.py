@@ -15,8 +15,9 @@ import aiosqlite
 import pytest
 
 from ralf_hub.errors import DatabaseRefusedError, NotFoundError, StorageError
-from ralf_hub.store import database
-from ralf_hub.store.database import Database, open_connection
+from ralf_hub.store import database, lanes
+from ralf_hub.store.database import Database
+from ralf_hub.store.lanes import open_connection
 from tests.support import eventually, rows
 
 FULL = "The disk is full; nothing was changed."
@@ -114,7 +115,7 @@ async def test_a_result_is_given_only_when_another_connection_can_see_it(db: Dat
 
 async def test_after_is_called_in_the_order_of_commits_and_only_for_what_was_committed(db: Database) -> None:
     heard: list[str] = []
-    batches = 3 * database.BATCH_MAX
+    batches = 3 * lanes.BATCH_MAX
 
     async def write(n: int) -> None:
         await db.write(fail(ValueError()) if n % 7 == 0 else put(f"k{n}"), after=heard.append)
@@ -149,7 +150,7 @@ async def test_the_write_of_a_caller_that_has_gone_is_committed_all_the_same(db:
         go_on.wait(5)
         return put("running when cancelled")(conn)
 
-    running = asyncio.create_task(db.write(slow, after=heard.append))
+    running = asyncio.create_task(db.write(slow, after=heard.append, bulk=True))
     await asyncio.to_thread(started.wait, 5)
     waiting = asyncio.create_task(db.write(put("waiting when cancelled"), after=heard.append))
     await asyncio.sleep(0)
@@ -165,17 +166,42 @@ async def test_the_write_of_a_caller_that_has_gone_is_committed_all_the_same(db:
 
 
 async def test_no_transaction_is_larger_than_allowed(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-    run = database.run_batch
-    monkeypatch.setattr(db._writer, "_run", lambda conn, fns: sizes.append(len(fns)) or run(conn, fns))
-    await asyncio.gather(*(db.write(put(f"k{n}")) for n in range(database.BATCH_MAX + 10)))
-    assert sizes == [database.BATCH_MAX, 10]
+    monkeypatch.setattr(lanes, "LOOP_S_MAX", 60.0)
+    begun: list[str] = []
+    await db.run_alone(
+        lambda conn: conn.set_trace_callback(lambda sql: begun.append(sql) if "BEGIN" in sql else None)
+    )
+    await asyncio.gather(*(db.write(put(f"k{n}")) for n in range(lanes.BATCH_MAX + 10)))
+    await db.run_alone(lambda conn: conn.set_trace_callback(None))
+    assert len(begun) == 2
+    assert len(keys(db.path)) == lanes.BATCH_MAX + 10
+
+
+async def test_changes_that_take_long_together_are_committed_in_between(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "LOOP_S_MAX", 0.0)
+    done: list[str] = []
+    await asyncio.gather(*(db.write(put(f"k{n}"), after=done.append) for n in range(5)))
+    assert done == keys(db.path) == [f"k{n}" for n in range(5)]
+
+
+async def test_a_long_change_runs_on_the_thread_and_has_a_transaction_of_its_own(db: Database) -> None:
+    threads: list[int] = []
+
+    def change(conn: Connection) -> None:
+        threads.append(threading.get_ident())
+        put("long")(conn)
+
+    await asyncio.gather(db.write(put("before")), db.write(change, bulk=True), db.write(put("after")))
+    assert threads != [threading.get_ident()]
+    assert keys(db.path) == ["before", "long", "after"]
 
 
 async def test_too_many_waiting_writes_are_refused_and_those_that_wait_are_done(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "WAITING_MAX", 5)
+    monkeypatch.setattr(lanes, "WAITING_MAX", 5)
     results = await asyncio.gather(*(db.write(put(f"k{n}")) for n in range(8)), return_exceptions=True)
     assert results[:5] == [f"k{n}" for n in range(5)]
     assert [str(result) for result in results[5:]] == [
@@ -394,7 +420,7 @@ async def test_an_open_that_fails_half_way_leaves_no_thread(
 ) -> None:
     real, calls = open_connection, []
 
-    async def second_fails(path: Path, *, writer: bool) -> database.HubConnection:
+    async def second_fails(path: Path, *, writer: bool) -> lanes.HubConnection:
         calls.append(writer)
         if len(calls) == 2:
             raise sqlite3.OperationalError("unable to open database file")
