@@ -68,11 +68,15 @@ def check(
     """
     from ralf_hub.errors import SettingsError
 
-    file = common.source(config).path
     try:
-        found = _look(common.settings(config, db), live=live)
+        file = str(common.source(config).path)
     except SettingsError as error:
-        found = Outcome(str(file), error.problems)
+        found = Outcome(error.problems[0].file, error.problems)
+    else:
+        try:
+            found = _look(common.settings(config, db), live=live)
+        except SettingsError as error:
+            found = Outcome(file, error.problems)
     if as_json:
         from ralf_hub.cli.output import print_json
 

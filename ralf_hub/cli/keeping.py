@@ -32,24 +32,30 @@ def backup(destination: Destination, config: Config = None, db: Db = None, as_js
     except CopyError as error:
         raise CommandError(str(error)) from None
     report = _verified(target)
+    clean = report is None or report.clean
     if as_json:
-        print_json({"path": str(target), "bytes": size, "clean": report.clean, "found": report.counts})
+        found = None if report is None else report.counts
+        print_json({"path": str(target), "bytes": size, "clean": clean, "found": found})
     else:
         say(f"{target}: {size:,} bytes, whole and readable by its owner only")
-        say(f"{report.events:,} events, {report.deliveries:,} deliveries")
-    if not report.clean:
+        if report is not None:
+            say(f"{report.events:,} events, {report.deliveries:,} deliveries")
+    if not clean:
         common.complain(
             "the copy is faithful, and what it holds is not clean: ralf-hub verify tells what was found"
         )
         raise typer.Exit(FAILED)
 
 
-def _verified(path: Path) -> "Report":
-    """Run `verify` on a copy; its pages were checked when it was made."""
+def _verified(path: Path) -> "Report | None":
+    """Run `verify` on a copy; its pages were checked when it was made. None where its schema is an older one."""
     from ralf_hub.cli.verifying import run
     from ralf_hub.store.beside import beside
+    from ralf_hub.store.schema import check_identity, migrations
 
     with beside(path, upgrade=False) as conn:
+        if check_identity(conn, path) < migrations()[-1].number:
+            return None
         return run(conn, None, integrity=False)
 
 
