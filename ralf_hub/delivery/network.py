@@ -7,7 +7,16 @@ from typing import Final, TypeAlias
 Network: TypeAlias = IPv4Network | IPv6Network
 
 _TRANSLATED: Final = ip_network("64:ff9b::/96")
-_SHARED: Final = ip_network("100.64.0.0/10")
+_UNICAST: Final = ip_network("2000::/3")
+"""The only part of IPv6 that is given out for the public; Python's own list leaves holes around it."""
+_NOT_PUBLIC: Final = tuple(
+    ip_network(text)
+    for text in (
+        "100.64.0.0/10",  # shared by the customers of one provider
+        "192.88.99.0/24",  # what relayed 6to4
+        "3fff::/20",  # documentation
+    )
+)
 
 
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:
@@ -42,9 +51,11 @@ def is_allowed(host: str, allowed: Sequence[Network]) -> bool:
     inner = _inner(address)
     if any(candidate in network for candidate in (address, inner) for network in allowed):
         return True
+    if isinstance(inner, IPv6Address) and inner not in _UNICAST:
+        return False
     return (
         inner.is_global
         and not inner.is_multicast
         and not inner.is_reserved
-        and not (isinstance(inner, IPv4Address) and inner in _SHARED)
+        and not any(inner in network for network in _NOT_PUBLIC)
     )

@@ -1,6 +1,7 @@
 """The only way out: one aiohttp session with limits, timeouts, no redirects and a guard on where it may connect."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Sequence
 from types import TracebackType
@@ -19,6 +20,7 @@ RESPONSE_BYTES_MAX: Final = 64 * 1024
 CONNECT_TIMEOUT_S: Final = 10.0
 CONNECTIONS_MAX: Final = 512
 KEEPALIVE_S: Final = 30.0
+DNS_CACHE_S: Final = 60
 USER_AGENT: Final = f"ralf-hub/{__version__}"
 _SKIPPED_HEADERS: Final = frozenset({"Accept", "Accept-Encoding", "User-Agent", "Content-Type"})
 
@@ -69,20 +71,24 @@ class Transport:
         self._resolver = GuardedResolver(network.networks(allowed_networks), resolver)
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
+        self._connector: aiohttp.TCPConnector | None = None
 
     def allow(self, networks: Sequence[str], timeout_s: float) -> None:
         """Take new settings; connections that are open stay open."""
         self._resolver.allowed = network.networks(networks)
         self._timeout_s = timeout_s
+        if self._connector is not None:
+            self._connector.clear_dns_cache()
 
     async def __aenter__(self) -> Self:
+        self._connector = aiohttp.TCPConnector(
+            resolver=self._resolver,
+            limit=CONNECTIONS_MAX,
+            keepalive_timeout=KEEPALIVE_S,
+            ttl_dns_cache=DNS_CACHE_S,
+        )
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=self._resolver,
-                limit=CONNECTIONS_MAX,
-                keepalive_timeout=KEEPALIVE_S,
-                ttl_dns_cache=60,
-            ),
+            connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=CONNECT_TIMEOUT_S),
             skip_auto_headers=_SKIPPED_HEADERS,
@@ -95,8 +101,9 @@ class Transport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
         """Send *request* once. NotSentError or UnknownAnswerError; neither ever shows the URL."""
@@ -167,6 +174,9 @@ _TEXTS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientConnectorError, "no connection"),
     (asyncio.TimeoutError, "no answer in time"),
     (aiohttp.ServerDisconnectedError, "closed the connection without an answer"),
+    (aiohttp.ClientOSError, "the connection broke"),
+    (aiohttp.ClientPayloadError, "the answer broke off"),
+    (aiohttp.InvalidURL, "the URL is not valid"),
 )
 
 
@@ -180,6 +190,7 @@ def _words(error: BaseException, host: str) -> str:
             cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else None
         )
     if type(error) is aiohttp.ClientConnectorError:
-        return f"{host}: no connection ({error.os_error.strerror or 'refused'})"
+        number = error.os_error.errno  # its text names the address, and not always the reason
+        return f"{host}: no connection ({os.strerror(number)})" if number else f"{host}: no connection"
     text = next((text for kind, text in _TEXTS if isinstance(error, kind)), type(error).__name__)
     return f"{host}: {text}"
