@@ -9,17 +9,15 @@ from aiohttp.http_parser import HttpRequestParserPy
 
 from ralf_hub.handlers.table import ENDPOINTS
 from tests.api.conftest import Start
-from tests.api.helpers import EVERYTHING, V1, Api, check
+from tests.api.helpers import EVERYTHING, V1, Api, check, path_of
 from tests.support import SettableClock
-
-IN = {"id": "1", "name": "sink", "service": "github"}
 
 
 async def test_unknown_parameters_are_400_everywhere(api: Api) -> None:
     for endpoint in ENDPOINTS:
         if endpoint.raw:
             continue
-        path = endpoint.path.format(**IN)
+        path = path_of(endpoint)
         reply = await api.call(endpoint.method, f"{path}?colour=red&shape=round", raw=b"{}")
         assert (reply.status, reply.code) == (400, "invalid_parameter"), endpoint.label
         assert sorted(reply.fields) == ["colour", "shape"], endpoint.label
@@ -194,16 +192,18 @@ async def test_the_last_page_has_no_cursor(api: Api, clock: SettableClock, count
         assert (full["next_cursor"], full["total"]) == (None, count)
 
 
+BAD_CURSORS = [
+    *("", "x", "%00", "!!!", "é", "a" * 5_000, "e30", "W10", "bnVsbA", "WzFdWzFd", "1.5", "-1", "9" * 30),
+    *map(cursor, ([], ["a", 1], [True], [None], [[1]], [2**63], [-1], [1.5], {"a": 1}, ["a", "b", "c"])),
+]
+
+
 @pytest.mark.parametrize("path", ["/tasks", "/features", "/deliveries", "/events", "/connectors", "/keys"])
-@pytest.mark.parametrize(
-    "bad",
-    ["", "x", "%00", "!!!", "é", "a" * 5_000, "e30", "W10", "bnVsbA", "WzFd" * 2, "1.5", "-1", "9" * 30, *map(cursor, ([], ["a", 1], [True], [None], [[1]], [2**63], [-1], [1.5], {"a": 1}, ["a", "b", "c"]))],
-    ids=lambda value: str(value)[:20],
-)  # fmt: skip
-async def test_bad_cursors_are_400(api: Api, path: str, bad: str) -> None:
-    reply = await api.get(f"{path}?cursor={quote(bad, safe='%')}")
-    assert reply.status == 400
-    assert reply.code in {"invalid_cursor", "invalid_parameter"}
+async def test_bad_cursors_are_400(api: Api, path: str) -> None:
+    for bad in BAD_CURSORS:
+        reply = await api.get(f"{path}?cursor={quote(bad, safe='%')}")
+        assert reply.status == 400, bad
+        assert reply.code == ("invalid_parameter" if bad == "%00" else "invalid_cursor")
 
 
 async def test_a_cursor_of_another_list_is_refused(api: Api) -> None:
