@@ -115,7 +115,7 @@ def _row(delivery: "Delivery") -> tuple[object, ...]:
 
 def show(delivery_id: DeliveryId, config: Config = None, db: Db = None, as_json: AsJson = False) -> None:
     """Show one delivery with its payload and its attempts."""
-    from ralf_hub.cli.output import print_json, say, shown
+    from ralf_hub.cli.output import print_body, print_json, say, shown
     from ralf_hub.store import outbox
     from ralf_hub.store.beside import beside, snapshot
 
@@ -128,14 +128,11 @@ def show(delivery_id: DeliveryId, config: Config = None, db: Db = None, as_json:
         tries = [attempt_json(attempt) for attempt in attempts]
         print_json({**delivery_json(delivery), "payload": delivery.payload, "attempts": tries})
         return
-    import json
-
     for name, value in asdict(delivery).items():
         if value is not None and name != "payload":
             say(f"{name:<17}{shown(value)}")
     say("payload")
-    for line in json.dumps(delivery.payload, ensure_ascii=False, indent=2).splitlines():
-        say(f"  {shown(line) if not line.startswith(' ') else line}")
+    print_body(delivery.payload, "  ")
     attempts_table(attempts)
 
 

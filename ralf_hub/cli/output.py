@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from ralf_hub.texts import one_line
+from ralf_hub.texts import clean, one_line
 
 WIDE: Final = 10_000
 """The width of a table that goes to a file or a pipe: nothing in it is cut or wrapped."""
@@ -49,6 +49,13 @@ def painted(text: str, colour: str) -> str:
 def shown(value: object) -> str:
     """Return *value* as one clean line; text from outside must not steer the terminal."""
     return "" if value is None else one_line(str(value))
+
+
+def print_body(value: Any, indent: str = "") -> None:
+    """Print a payload for people: JSON over several lines, or text, without anything that steers the terminal."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+    for line in text.splitlines():
+        say(indent + clean(line))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

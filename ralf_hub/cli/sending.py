@@ -173,7 +173,7 @@ def _body(request: "HttpRequest", redact: "Callable[[str], str]") -> Any:
 
 
 def _print_requests(requests: list[dict[str, Any]], *, as_json: bool) -> None:
-    from ralf_hub.cli.output import print_json, say, shown
+    from ralf_hub.cli.output import print_body, print_json, say, shown
 
     if as_json:
         print_json({"requests": requests})
@@ -188,15 +188,7 @@ def _print_requests(requests: list[dict[str, Any]], *, as_json: bool) -> None:
                 say(f"{name}: {shown(value)}")
             say()
             body = request["body"]
-        text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, indent=2)
-        for line in text.splitlines():
-            say(_indented(line))
-
-
-def _indented(line: str) -> str:
-    from ralf_hub.texts import clean
-
-    return clean(line)
+        print_body(body)
 
 
 # --- sending --------------------------------------------------------------------------------------
