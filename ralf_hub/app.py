@@ -47,7 +47,12 @@ log = logging.getLogger(__name__)
 
 def build_connectors(settings: Settings, clock: Clock) -> dict[str, Connector]:
     """Return the enabled connectors of *settings* by name."""
-    env = ConnectorEnv(clock=clock, hub_url=hub_url(settings), timeout_s=settings.delivery.timeout_s)
+    env = ConnectorEnv(
+        clock=clock,
+        hub_url=hub_url(settings),
+        timeout_s=settings.delivery.timeout_s,
+        consoles=frozenset(sender.service for sender in senders(settings).values()),
+    )
     return instances(settings, env)
 
 

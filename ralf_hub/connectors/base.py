@@ -260,6 +260,8 @@ class ConnectorEnv:
     hub_url: str = ""
     instance: str = "ralf-hub"
     timeout_s: float = 30.0
+    consoles: frozenset[str] = frozenset()
+    """Services whose buttons and commands come back to the hub, so that notices may offer some."""
 
 
 class Connector(ABC):

@@ -40,7 +40,7 @@ from ralf_hub.connectors.slack_answers import (
     judge_api,
     judge_webhook,
 )
-from ralf_hub.connectors.slack_layout import escape, message
+from ralf_hub.connectors.slack_layout import answered, buttons, escape, message
 from ralf_hub.connectors.urls import check_http_url, place
 from ralf_hub.connectors.wording import Wording
 from ralf_hub.model import Delivery, Json, Link
@@ -130,8 +130,14 @@ class SlackConnector(Connector):
 
     def plan(self, fact: Fact) -> Sequence[Action]:
         """Return one post. A task's first by a bot makes the message that later ones answer under."""
+        shown = fact.event.data.get("message")
+        if fact.event.type == "notification" and isinstance(shown, dict) and _pressed(fact.event.source):
+            return [Action("update", answered(shown, str(fact.event.data.get("text", ""))))]
         worded = self._wording(fact)
         payload = message(worded)
+        task_id = fact.event.task_id
+        if self._token and self.service in self.env.consoles and fact.event.type == "task_failed" and task_id:
+            payload["blocks"].append(buttons(self.name, task_id))
         if worded.template_error is not None:
             payload["template_error"] = worded.template_error
         # A failure is also shown in the channel itself: nobody watches the threads of tasks that went well.
@@ -146,7 +152,9 @@ class SlackConnector(Connector):
     # --- sending ----------------------------------------------------------------------------------
 
     def prepare(self, delivery: Delivery, context: SendContext) -> HttpRequest:
-        """Return the post."""
+        """Return the post, or the change of one that has been answered by a button."""
+        if delivery.action == "update":
+            return self._call("chat.update", delivery.payload)
         body = {key: delivery.payload[key] for key in ("text", "blocks", "unfurl_links", "unfurl_media")}
         if self._token is None:
             headers = {"content-type": "application/json; charset=utf-8"}
@@ -166,6 +174,8 @@ class SlackConnector(Connector):
         """Post once. The bot first looks whether an earlier try got through after all."""
         if self._token is None:
             return judge_webhook(await context.http(self.prepare(delivery, context)), self.env.clock.now())
+        if delivery.action == "update":  # to say the same again changes nothing
+            return judge_api(await context.http(self.prepare(delivery, context)), self.env.clock.now())
         if context.may_have_been_sent:
             found = await self._find(delivery, context)
             if found is not None:
@@ -302,6 +312,11 @@ class SlackConnector(Connector):
         reads = granted is None or bool(granted & {"channels:history", "groups:history"})
         note = "" if reads else "; without channels:history a repeat after a lost answer may show twice"
         return Check(ok=True, message=f"the token works: {who}{note}")
+
+
+def _pressed(source: str) -> bool:
+    """Whether an event comes from a verified webhook: no other may have messages of the bot rewritten."""
+    return source.startswith("webhook:")
 
 
 def _error(response: HttpResponse) -> str:

@@ -26,6 +26,10 @@ SIGNS: Final[dict[Severity, str]] = {
     "error": "\N{CROSS MARK}",
 }
 
+BUTTON_ACTIONS: Final[dict[str, str]] = {"ralf_retry": "retry", "ralf_acknowledge": "ack"}
+"""What a button is called when Slack tells of it, and the command it stands for."""
+BLOCK_ID_LENGTH_MAX: Final = 255
+
 _TORN = re.compile(r"(?:&[a-z]{0,4}|<[^<>]*)$")
 
 
@@ -55,6 +59,34 @@ def message(worded: Worded) -> dict[str, Json]:
         fallback = fit(f"{title}\n{notice.text}".strip(), FALLBACK_LENGTH_MAX, escape)
     blocks.append({"type": "context", "elements": [_mrkdwn(text) for text in _small_print(worded)]})
     return {"text": fallback, "blocks": blocks, "unfurl_links": False, "unfurl_media": False}
+
+
+def buttons(connector: str, task_id: str) -> dict[str, Json]:
+    """Return the buttons of a failure. Slack hands the block's id back, so it says who wrote the message."""
+    return {
+        "type": "actions",
+        "block_id": f"ralf {connector}"[:BLOCK_ID_LENGTH_MAX],
+        "elements": [
+            {
+                "type": "button",
+                "action_id": action,
+                "value": task_id,
+                "text": {"type": "plain_text", "text": text},
+            }
+            for action, text in zip(BUTTON_ACTIONS, ("Retry", "Acknowledge"), strict=True)
+        ],
+    }
+
+
+def answered(message: dict[str, Json], text: str) -> dict[str, Json]:
+    """Return what replaces a message whose button was pressed: itself without the buttons, and what came of it."""
+    said = {"type": "context", "elements": [_mrkdwn(fit(text, CONTEXT_LENGTH_MAX, escape))]}
+    return {
+        "channel": message["channel"],
+        "ts": message["ts"],
+        "text": str(message.get("text", ""))[:FALLBACK_LENGTH_MAX],
+        "blocks": [*message["blocks"], said],
+    }
 
 
 def cut_mrkdwn(text: str, limit: int) -> str:

@@ -24,9 +24,9 @@ from ralf_hub.model import Json
 from ralf_hub.store import receipts
 from ralf_hub.store.receipts import Receipt
 from ralf_hub.verdicts import Signed, Verdict
-from ralf_hub.webhooks.received import Received
+from ralf_hub.webhooks.received import Received, Reply
 from ralf_hub.webhooks.rules import Rule
-from ralf_hub.webhooks.senders import Sender
+from ralf_hub.webhooks.senders import ANSWERS, GREETED, Sender
 
 log = logging.getLogger(__name__)
 
@@ -121,11 +121,21 @@ async def take_webhook(call: Call) -> Answer:
         await _reject(call, arrival, error.code, "; ".join(item.message for item in error.errors))
         raise
     if received.handshake is not None:
-        return Answer.json(received.handshake.body, received.handshake.status)
+        return _replied(received.handshake)
     taken = await _take(call, arrival, received, rules, request)
     for name, paused in taken.touched:
         await (call.hub.dispatcher.refresh() if paused else call.hub.dispatcher.reset(name))
+    word = ANSWERS.get(sender.service)
+    if word is not None and taken.receipt.answer is not None:
+        return _replied(word(taken.receipt.answer["text"], received))
     return _answer(taken)
+
+
+async def greet(call: Call) -> Answer:
+    """Answer a service that only looks whether anybody is there."""
+    if _sender(call).service not in GREETED:
+        raise NotFoundError("No webhook is configured here.")
+    return Answer()
 
 
 def _sender(call: Call) -> Sender:
@@ -229,6 +239,10 @@ async def _reject(call: Call, arrival: Arrival, reason: str, hint: str) -> Allow
 # --- answering ------------------------------------------------------------------------------------
 
 
+def _replied(reply: Reply) -> Answer:
+    return Answer(reply.status) if reply.body is None else Answer.json(reply.body, reply.status)
+
+
 def _answer(taken: Taken) -> Answer:
     receipt = taken.receipt
     status = "duplicate" if taken.repeated else receipt.status
@@ -276,5 +290,12 @@ ENDPOINTS = (
             "rate_limited",
         ),
         raw=True,
+    ),
+    *(
+        Endpoint(method, _WEBHOOK, name, summary, greet, None, "webhooks", errors=("not_found",), raw=True)
+        for method, name, summary in (
+            ("HEAD", "lookForWebhook", "Look whether a webhook is taken (Trello)"),
+            ("GET", "checkWebhook", "Check that a webhook is taken (Slack)"),
+        )
     ),
 )

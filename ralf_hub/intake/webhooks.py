@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ralf_hub.intake.console import carry_out
+from ralf_hub.intake.console import Outcome, carry_out
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.intake.tasks import change
 from ralf_hub.intake.webhook_actions import Acting, Request, linked
@@ -18,7 +18,7 @@ from ralf_hub.store.receipts import Receipt
 from ralf_hub.texts import cut
 from ralf_hub.webhooks.received import Received
 from ralf_hub.webhooks.rules import Rule
-from ralf_hub.webhooks.senders import Sender, caused_by_hub
+from ralf_hub.webhooks.senders import ANSWERS, Sender, caused_by_hub
 
 BODY_BYTES_KEPT: Final = 64 * 1024
 REASON_LENGTH_MAX: Final = 500
@@ -98,8 +98,24 @@ def _obey(ledger: Ledger, sender: Sender, received: Received, blank: Receipt) ->
             "command": received.command.text,
         },
     )
+    _show(ledger, sender, received, outcome)
     stored = replace(blank, event_id=event.id, task_id=outcome.task_id, answer={"text": outcome.text})
     return Taken(_store(ledger, stored), touched=outcome.touched)
+
+
+def _show(ledger: Ledger, sender: Sender, received: Received, outcome: Outcome) -> None:
+    """Put what became of a button into its message, by the connector that wrote it: a delivery like any other."""
+    message = received.command.message if received.command is not None else {}
+    connector = ledger.router.connectors.get(str(message.get("connector", "")))
+    if connector is None or connector.name not in sender.connectors or not message.get("ts"):
+        return
+    ledger.record(
+        "notification",
+        source=sender.source,
+        task_id=outcome.task_id,
+        data={"text": outcome.text, "message": dict(message)},
+        only=connector,
+    )
 
 
 def give_up(ledger: Ledger, arrival: Arrival, received: Received, reason: str) -> Taken:
@@ -166,8 +182,7 @@ def release_held(ledger: Ledger, limits: Mapping[str, int | None]) -> list[str]:
 
 
 def _receipt(ledger: Ledger, arrival: Arrival, received: Received) -> Receipt:
-    # Chats put secrets into the body: URLs and tokens that answer in somebody's name.
-    kept = received.command is None and len(arrival.body) <= BODY_BYTES_KEPT
+    kept = arrival.sender.service not in ANSWERS and len(arrival.body) <= BODY_BYTES_KEPT
     return Receipt(
         id=ledger.clock.id("whk"),
         service=arrival.sender.route,

@@ -67,8 +67,8 @@ class Command:
     text: str
     by: str
     user_id: str = ""
-    message: Mapping[str, str] = field(default_factory=dict)
-    """The message whose button was pressed: `channel` and `ts`."""
+    message: Mapping[str, Json] = field(default_factory=dict)
+    """The message whose button was pressed: `connector channel ts text blocks`."""
 
 
 @dataclass(frozen=True, slots=True)

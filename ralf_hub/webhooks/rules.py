@@ -232,7 +232,15 @@ _DEFAULTS: Final[Mapping[str, Sequence[Mapping[str, Json]]]] = {
         },
         {"when": "deleteCard", "do": "update_task", "status": "cancelled"},
     ),
-    "pagerduty": ({"when": "incident.resolved", "do": "update_task", "status": "completed"},),
+    "pagerduty": (
+        # That an incident of the hub's own is over does not mean that its task is done.
+        {
+            "when": "incident.resolved",
+            "if": {"event.data.incident_key": "!ralf/*"},
+            "do": "update_task",
+            "status": "completed",
+        },
+    ),
     "slack": (),
     "discord": (),
 }

@@ -5,16 +5,31 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from ralf_hub.verdicts import Signed, Verdict
-from ralf_hub.webhooks import github
-from ralf_hub.webhooks.received import Received
+from ralf_hub.webhooks import discord, github, gitlab, jira, pagerduty, slack, trello
+from ralf_hub.webhooks.received import Received, Reply
 from ralf_hub.webhooks.rules import Rule, chosen
 
 Read: TypeAlias = Callable[[Signed], Received]
 
 READERS: Final[Mapping[str, Read]] = {
+    "discord": discord.read,
     "github": github.read,
+    "gitlab": gitlab.read,
+    "jira": jira.read,
+    "pagerduty": pagerduty.read,
+    "slack": slack.read,
+    "trello": trello.read,
 }
 """By service; any other name is read as a Standard Webhooks sender."""
+
+ANSWERS: Final[Mapping[str, Callable[[str, Received], Reply]]] = {
+    "discord": discord.answer,
+    "slack": slack.answer,
+}
+"""How the chats want to be answered. Their bodies carry tokens that speak in somebody's name, and are not kept."""
+
+GREETED: Final = frozenset({"slack", "trello"})
+"""Services that first look whether anybody is there: Trello by HEAD, Slack by GET with `ssl_check`."""
 
 GuardReason = Literal["own_identity", "own_marker", "state_known"]
 
