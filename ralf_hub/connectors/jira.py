@@ -128,7 +128,7 @@ class JiraConnector(ObjectConnector):
                 return self._site.call("PUT", _path(link), body=delivery.payload)
             case "link":
                 return self._site.call("POST", f"{_path(link)}/remotelink", body=delivery.payload)
-        return self._site.call("GET", _path(link), {"fields": "status"})
+        return self._site.call("GET", _path(link), {"fields": "status,labels"})
 
     def _creation(self, delivery: Delivery) -> HttpRequest:
         own = {
@@ -238,27 +238,32 @@ class JiraConnector(ObjectConnector):
         return self._judge_update(response, link, creates=True)
 
     async def _transition(self, delivery: Delivery, http: Http, link: Link) -> Outcome:
-        target = jira_plan.target(self.settings.statuses, delivery.event_type)
-        if target is None:
-            return Delivered(response="the settings ask for no move any more")
-        for _ in range(HOPS_MAX):
-            outcome = await self._hop(http, link, target)
-            if outcome is not None:
-                return outcome
-        return Rejected(f"{HOPS_MAX} transitions have not led to {target}")
-
-    async def _hop(self, http: Http, link: Link, target: Target) -> Outcome | None:
-        """Take one transition; None where the issue moved and is still not where it is to go.
+        """Move the issue, and take away the label of an earlier failure where work goes on or is done.
 
         What an issue can be moved to depends on where it stands and on its workflow's conditions: it is asked each
         time, never remembered.
         """
-        issue = await self._ask(http, link, f"{_path(link)}?fields=status")
-        if not isinstance(issue, HttpResponse):
-            return issue
-        status = where(issue.json())
+        target = jira_plan.target(self.settings.statuses, delivery.event_type)
+        if target is None:
+            return Delivered(response="the settings ask for no move any more")
+        for _ in range(HOPS_MAX):
+            issue = await self._ask(http, link, f"{_path(link)}?fields=status,labels")
+            if not isinstance(issue, HttpResponse):
+                return issue
+            change = jira_plan.cleared(issue.json(), delivery.event_type)
+            if change is not None:
+                outcome = await self._put(http, link, change)
+                if not isinstance(outcome, Delivered):
+                    return outcome
+            settled = await self._hop(http, link, target, where(issue.json()))
+            if settled is not None:
+                return settled
+        return Rejected(f"{HOPS_MAX} transitions have not led to {target}")
+
+    async def _hop(self, http: Http, link: Link, target: Target, status: Status | None) -> Outcome | None:
+        """Take one transition; None where the issue moved and is still not where it is to go."""
         if status is not None and target.is_met_by(status):
-            return Delivered(issue.status, f"the issue is in {status.name}", _moved(link, status))
+            return Delivered(response=f"the issue is in {status.name}", link=_moved(link, status))
         answer = await self._ask(http, link, f"{_path(link)}/transitions")
         if not isinstance(answer, HttpResponse):
             return answer
@@ -273,6 +278,9 @@ class JiraConnector(ObjectConnector):
         if isinstance(outcome, Delivered):
             return replace(outcome, link=_moved(link, offer.to)) if target.is_met_by(offer.to) else None
         return outcome
+
+    async def _put(self, http: Http, link: Link, change: Json) -> Outcome:
+        return self._judge_update(await http(self._site.call("PUT", _path(link), body=change)), link)
 
     async def _ask(self, http: Http, link: Link, path: str) -> HttpResponse | Outcome:
         """Read something of an issue; an outcome where it cannot be read."""

@@ -33,6 +33,7 @@ _STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     "task_failed": ("comment", "label", "transition"),
     "task_cancelled": ("comment", "transition"),
 }
+_RECOVERING: Final = frozenset({"task_started", "task_completed"})
 MOVING: Final = tuple(kind for kind, steps in _STEPS.items() if "transition" in steps)
 """The events that can move an issue."""
 _DECLINED: Final = ("Cancelled", "Canceled", "Won't Do", "Won't Fix", "Declined", "Rejected", "Duplicate")
@@ -72,6 +73,15 @@ def step(name: str, fact: Fact, worded: Worded) -> dict[str, Json]:
         case "label":
             return {"update": {"labels": [{"add": FAILED_LABEL}]}}
     return {}
+
+
+def cleared(found: Json, event_type: str) -> dict[str, Json] | None:
+    """Return the change that takes the label of an earlier failure from the issue *found*; None: there is none to."""
+    fields = found.get("fields") if isinstance(found, dict) else None
+    labels = fields.get("labels") if isinstance(fields, dict) else None
+    if event_type not in _RECOVERING or not isinstance(labels, list) or FAILED_LABEL not in labels:
+        return None
+    return {"update": {"labels": [{"remove": FAILED_LABEL}]}}
 
 
 def issue(labels: Sequence[str], fact: Fact, worded: Worded) -> dict[str, Json]:

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from ralf_hub.model import Event, Feature, Link, Task
 from ralf_hub.store import links
 from tests.connectors.helpers import HUB, TASK
 from tests.delivery.house import House
-from tests.support import SettableClock, eventually, rows
+from tests.support import SettableClock, connect, eventually, rows
 
 STEP_S = 61.0
 """Longer than any wait a connector asks for in these tests."""
@@ -27,6 +26,8 @@ class Outside:
         self.house = house
         self.clock = clock
         self.name = name
+        self.unrecorded = asyncio.Event()
+        """Set when a verdict could not be committed."""
 
     async def tell(
         self, kind: str, data: dict[str, Any] | None = None, task: Task | None = TASK, **more: Any
@@ -39,23 +40,46 @@ class Outside:
         return await self.tell(kind, task=None, feature=feature)
 
     async def settle(self) -> dict[str, tuple[str, str | None]]:
-        """Let everything be delivered or die, moving the clock; return state and last error by action."""
+        """Let everything be delivered or die, moving the clock when all wait; return state and error by action."""
         while not self.house.settled():
-            tried = self.attempts
+            await self.next_attempt()
+        return self.deliveries()
+
+    async def next_attempt(self) -> None:
+        """Wait for one more attempt, moving the clock where all wait."""
+        tried = self.attempts
+        if not self._may_go_now():
             self.clock.advance(STEP_S)
             self.house.dispatcher.wake()
-            await eventually(lambda n=tried: self.attempts > n or self.house.settled())
-        return self.deliveries()
+        await eventually(lambda: self.attempts > tried)
+
+    async def replay(self) -> None:
+        """Make what is dead due again, as an operator would, and let it settle."""
+        with closing(connect(self.house.path)) as conn:
+            conn.execute(
+                "UPDATE outbox SET state = 'pending', next_attempt_at = created_at WHERE state = 'dead'"
+            )
+        await self.house.dispatcher.refresh()
+        await self.settle()
+
+    def _may_go_now(self) -> bool:
+        """Return whether something is due, and nothing holds the connector."""
+        now = self.clock.iso()
+        due = "SELECT 1 FROM outbox WHERE state = 'pending' AND next_attempt_at <= ? LIMIT 1"
+        held = "SELECT 1 FROM connectors WHERE name = ? AND (breaker <> 'closed' OR held_until > ?)"
+        return rows(self.house.path, due, (now,)) != [] and not rows(self.house.path, held, (self.name, now))
+
+    def rows(self) -> list[tuple[str, str, str | None]]:
+        """Return action, state and last error of every delivery."""
+        found = rows(self.house.path, "SELECT action, state, last_error FROM outbox ORDER BY id")
+        return [(str(action), str(state), error) for action, state, error in found]  # type: ignore[misc]
 
     def deliveries(self) -> dict[str, tuple[str, str | None]]:
         """Return state and last error of the latest delivery of each action."""
-        found = rows(self.house.path, "SELECT action, state, last_error FROM outbox ORDER BY id")
-        return {str(action): (str(state), error) for action, state, error in found}  # type: ignore[misc]
+        return {action: (state, error) for action, state, error in self.rows()}
 
     def states(self) -> list[tuple[str, str]]:
-        return [
-            (str(a), str(s)) for a, s in rows(self.house.path, "SELECT action, state FROM outbox ORDER BY id")
-        ]
+        return [(action, state) for action, state, _ in self.rows()]
 
     @property
     def attempts(self) -> int:
@@ -70,17 +94,19 @@ class Outside:
     async def link(self, kind: str = "task", entity: str = TASK.id) -> Link | None:
         return await self.house.db.read(lambda conn: links.get(conn, self.name, kind, entity))
 
-    async def loses_its_disk(self) -> None:
+    def loses_its_disk(self) -> None:
         """From now on no verdict is committed; what was sent stays unknown to the table."""
 
         async def refuse(*_: object, **__: object) -> Any:
+            self.unrecorded.set()
             raise StorageError("the disk takes nothing")
 
         self.house.dispatcher._bookkeeper._accept = refuse
+        self.house.dispatcher._bookkeeper.hurried = True
 
     async def crashes(self) -> None:
         """End the dispatcher as kill -9 would: nothing more is recorded."""
-        await self.loses_its_disk()
+        self.loses_its_disk()
         running = self.house._running
         assert running is not None
         running.cancel()
@@ -93,7 +119,7 @@ async def outside(
     path: Path, clock: SettableClock, kind: str, *others: Connector, **settings: Any
 ) -> AsyncIterator[Outside]:
     """Start a hub's inner rooms on the database at *path*, with one connector of *kind*."""
-    async with House(path, replace(clock.clock, monotonic=clock.clock.monotonic)) as house:
+    async with House(path, clock.clock) as house:
         made = connector_class(kind)
         env = ConnectorEnv(clock=clock.clock, hub_url=HUB)
         house.intake.hub_url = HUB

@@ -7,6 +7,7 @@ tests that rest on it say so.
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -51,7 +52,10 @@ class Contract:
             content_type=seen.headers.get("content-type", "").partition(";")[0],
         )
         try:
-            self._openapi.validate_request(asked)
+            with warnings.catch_warnings():
+                # OAuth is for the doubles to judge: openapi-core only says that it cannot.
+                warnings.filterwarnings("ignore", "Unsupported scheme type")
+                self._openapi.validate_request(asked)
         except OpenAPIError as error:
             return f"{seen.method} {seen.path}: {_words(error)}"
         return None

@@ -26,7 +26,8 @@ class Fault:
     """What goes wrong with the next *times* requests for *on* (a path's end, `*` for any).
 
     With `drop="before"` the request is read and forgotten; with `drop="after"` it is worked on as always, and the
-    connection dies instead of the answer. A `status` answers instead of the double's own work.
+    connection dies instead of the answer. A `status` answers instead of the double's own work. `method` narrows it
+    down; the first `skip` such requests go through.
     """
 
     on: str = "*"
@@ -36,6 +37,8 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
     drop: str | None = None
+    skip: int = 0
+    method: str = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +128,12 @@ class Double:
 
     # --- faults -----------------------------------------------------------------------------------
 
-    def _fault(self, path: str) -> Fault | None:
+    def _fault(self, method: str, path: str) -> Fault | None:
         for fault in self.faults:
-            if fault.on == "*" or path.endswith(fault.on):
+            if (fault.on == "*" or path.endswith(fault.on)) and fault.method in {"*", method}:
+                if fault.skip > 0:
+                    fault.skip -= 1
+                    continue
                 fault.times -= 1
                 if fault.times <= 0:
                     self.faults.remove(fault)
@@ -146,7 +152,7 @@ class Double:
         if (violation := self.violation(seen)) is not None:
             self.violations.append(violation)
             return web.Response(status=400, text=f"violates the description: {violation}")
-        fault = self._fault(request.path)
+        fault = self._fault(request.method, request.path)
         return await (handler(request) if fault is None else _fail(fault, request, handler))
 
     async def _take_faults(self, request: web.Request) -> web.Response:
