@@ -81,7 +81,7 @@ AMBIENT: Final = frozenset(
             "uuid.uuid1",
             "uuid.uuid4",
         ),
-        *("random.random", "random.uniform", "random.randint", "random.choice", "random.shuffle"),
+        *("random.random", "random.uniform", "random.randint", "random.choice", "random.Random"),
         *(
             "os.urandom",
             "secrets.token_hex",
@@ -94,10 +94,11 @@ AMBIENT: Final = frozenset(
 """Time and chance. They are passed in, so that tests can set them."""
 
 AMBIENT_ALLOWED: Final = {
-    "clock.py": {"time.time_ns", "time.monotonic", "secrets.token_hex"},
+    "clock.py": {"time.time_ns", "time.monotonic", "random.Random", "secrets.randbits"},
     "app.py": {"random.random"},  # where it is passed in
     # An API key must not be predictable by a clock that somebody else set.
     "keyring.py": {"secrets.token_urlsafe"},
+    "store/lanes.py": {"time.perf_counter"},  # how long it has held the loop, which no test should set
     "stream/tickets.py": {"secrets.token_urlsafe"},  # nor a ticket
 }
 

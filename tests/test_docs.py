@@ -17,6 +17,7 @@ from ralf_hub.cli.commands import app
 from ralf_hub.clock import Clock
 from ralf_hub.config import load
 from ralf_hub.connectors.base import ConnectorEnv, Delivered, Fact, HttpResponse, Rejected, Retry, SendContext
+from ralf_hub.connectors.registry import BUILT_IN
 from ralf_hub.connectors.webhook import WebhookConnector, WebhookSettings
 from ralf_hub.delivery.routing import Router
 from ralf_hub.errors import PROBLEMS
@@ -122,6 +123,11 @@ def test_the_sample_problem_is_like_the_real_ones() -> None:
     problem = PROBLEMS[sample["code"]]
     assert (sample["status"], sample["title"]) == (problem.status, problem.title)
     assert sample["type"] == PROBLEM_TYPE + sample["code"]
+
+
+def test_every_connector_is_named_in_the_readme() -> None:
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in BUILT_IN if f"`{name}`" not in readme] == []
 
 
 def test_every_event_type_is_described() -> None:
