@@ -21,9 +21,9 @@ from ralf_hub.secrets import Redactor
 from ralf_hub.store import keys
 from ralf_hub.store.database import Database
 from ralf_hub.store.write_check import WriteCheck
-from ralf_hub.webhooks.senders import Sender
 from ralf_hub.stream.broadcast import Broadcaster
 from ralf_hub.stream.tickets import Tickets
+from ralf_hub.webhooks.senders import Sender
 
 
 class WorkspaceFollower(Protocol):
