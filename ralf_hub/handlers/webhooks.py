@@ -24,6 +24,7 @@ from ralf_hub.model import Json
 from ralf_hub.store import receipts
 from ralf_hub.store.receipts import Receipt
 from ralf_hub.verdicts import Signed, Verdict
+from ralf_hub.webhooks.console import read_order
 from ralf_hub.webhooks.received import Received, Reply
 from ralf_hub.webhooks.rules import Rule
 from ralf_hub.webhooks.senders import ANSWERS, GREETED, Sender
@@ -122,9 +123,7 @@ async def take_webhook(call: Call) -> Answer:
         raise
     if received.handshake is not None:
         return _replied(received.handshake)
-    taken = await _take(call, arrival, received, rules, request)
-    for name, paused in taken.touched:
-        await (call.hub.dispatcher.refresh() if paused else call.hub.dispatcher.reset(name))
+    taken = await _take_held(call, arrival, received, rules, request)
     word = ANSWERS.get(sender.service)
     if word is not None and taken.receipt.answer is not None:
         return _replied(word(taken.receipt.answer["text"], received))
@@ -174,6 +173,25 @@ def _kept(headers: Mapping[str, str]) -> dict[str, str]:
         for name in KEPT_HEADERS
         if name in headers
     }
+
+
+async def _take_held(
+    call: Call, arrival: Arrival, received: Received, rules: list[Rule], request: Request | None
+) -> Taken:
+    """Take it; a connector that a command pauses is held from before the commit, so that nothing slips out."""
+    dispatcher = call.hub.dispatcher
+    order = read_order(received.command.text) if received.command is not None else None
+    pauses = order is not None and order.verb == "pause"
+    if pauses and order is not None:
+        dispatcher.hold(order.argument)
+    try:
+        taken = await _take(call, arrival, received, rules, request)
+    finally:
+        if pauses:
+            await dispatcher.refresh()
+    for name in taken.resumed:
+        await dispatcher.reset(name)
+    return taken
 
 
 async def _take(

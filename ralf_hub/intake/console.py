@@ -27,11 +27,11 @@ from ralf_hub.webhooks.senders import Sender
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is answered, which task it was about, and which connectors were paused (True) or resumed."""
+    """What is answered, which task it was about, and which connectors go on."""
 
     text: str
     task_id: str | None = None
-    touched: tuple[tuple[str, bool], ...] = ()
+    resumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def carry_out(ledger: Ledger, sender: Sender, command: Command) -> Outcome:
         outcome = _VERBS[order.verb](desk, order)
     except HubError as error:
         return Outcome(cut(error.detail, ANSWER_LENGTH_MAX))
-    return Outcome(cut(outcome.text, ANSWER_LENGTH_MAX), outcome.task_id, outcome.touched)
+    return Outcome(cut(outcome.text, ANSWER_LENGTH_MAX), outcome.task_id, outcome.resumed)
 
 
 def _help(desk: _Desk, order: Order) -> Outcome:
@@ -128,7 +128,7 @@ def _set_paused(desk: _Desk, order: Order, *, paused: bool) -> Outcome:
     connectors.set_paused(ledger.conn, name, paused=paused, by=desk.by if paused else None, now=ledger.now)
     kind = "connector_paused" if paused else "connector_resumed"
     ledger.record(kind, source=desk.source, data={"connector": name, "by": desk.by})
-    return Outcome(f"{name} is {'paused' if paused else 'running again'}.", touched=((name, paused),))
+    return Outcome(f"{name} is {'paused' if paused else 'running again'}.", resumed=() if paused else (name,))
 
 
 _VERBS: Mapping[str, Callable[[_Desk, Order], Outcome]] = {

@@ -42,8 +42,8 @@ class Taken:
 
     receipt: Receipt
     repeated: bool = False
-    touched: tuple[tuple[str, bool], ...] = ()
-    """Connectors that were paused (True) or resumed; the dispatcher has to be told after the commit."""
+    resumed: tuple[str, ...] = ()
+    """Connectors that go on; the dispatcher has to be told after the commit."""
 
 
 def take(
@@ -100,7 +100,7 @@ def _obey(ledger: Ledger, sender: Sender, received: Received, blank: Receipt) ->
     )
     _show(ledger, sender, received, outcome)
     stored = replace(blank, event_id=event.id, task_id=outcome.task_id, answer={"text": outcome.text})
-    return Taken(_store(ledger, stored), touched=outcome.touched)
+    return Taken(_store(ledger, stored), resumed=outcome.resumed)
 
 
 def _show(ledger: Ledger, sender: Sender, received: Received, outcome: Outcome) -> None:

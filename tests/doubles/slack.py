@@ -23,6 +23,7 @@ CHANNEL, CHANNEL_NAME = "C0123456789", "ralf-updates"
 WEBHOOK_PATH = "/services/T00000000/B00000000/abcdefghijklmnop"
 SCOPES = ("chat:write", "channels:history", "channels:read")
 TEXT_LENGTH_MAX, BLOCKS_MAX, HEADER_LENGTH_MAX, SECTION_LENGTH_MAX, ELEMENTS_MAX = 40_000, 50, 150, 3000, 10
+ACTIONS_MAX = 25
 POST_ARGUMENTS = frozenset({
     "channel", "text", "blocks", "thread_ts", "reply_broadcast", "unfurl_links", "unfurl_media", "metadata",
     "client_msg_id", "mrkdwn",
@@ -98,6 +99,7 @@ class Slack(Double):
         methods: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "auth.test": self._auth_test,
             "chat.postMessage": self._post_message,
+            "chat.update": self._update_message,
             "conversations.history": self._history,
             "conversations.replies": self._replies,
             "conversations.list": self._list,
@@ -197,6 +199,17 @@ class Slack(Double):
         )  # fmt: skip
         self._keep(message)
         return {"channel": channel, "ts": message.ts, "message": message.shown(with_metadata=False)}
+
+    def _update_message(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        self._needs("chat:write")
+        if unknown := set(given) - {"channel", "ts", "text", "blocks"}:
+            raise SlackError(f"invalid_arguments_{min(unknown)}")
+        message = self._find(self._channel_id(given.get("channel"), by_name=False), given.get("ts"))
+        if message is None:
+            raise SlackError("message_not_found")
+        _check_content(given)
+        message.text, message.blocks = given.get("text", ""), given.get("blocks", [])
+        return {"channel": message.channel, "ts": message.ts, "text": message.text}
 
     def _history(self, given: Mapping[str, Any]) -> dict[str, Any]:
         self._needs("channels:history")
@@ -310,12 +323,28 @@ def _check_block(block: Any) -> None:
             texts = [text]
         case {"type": "context", "elements": list(elements)} if 0 < len(elements) <= ELEMENTS_MAX:
             texts = [element.get("text", "") for element in elements]
+        case {"type": "actions", "elements": list(elements)} if 0 < len(elements) <= ACTIONS_MAX:
+            if not all(_is_button(element) for element in elements):
+                raise SlackError("invalid_blocks")
+            texts = [element["text"]["text"] for element in elements]
         case _:
             raise SlackError("invalid_blocks")
     if not all(isinstance(text, str) and 0 < len(text) <= SECTION_LENGTH_MAX for text in texts):
         raise SlackError("invalid_blocks")
     if any(_BARE_MARKUP.search(text) for text in texts):
         raise SlackError("invalid_blocks_unescaped_text")
+
+
+def _is_button(element: Any) -> bool:
+    match element:
+        case {
+            "type": "button",
+            "action_id": str(action_id),
+            "value": str(value),
+            "text": {"type": "plain_text", "text": str(text)},
+        }:
+            return 0 < len(action_id) <= 255 and 0 < len(value) <= 2000 and 0 < len(text) <= 75
+    return False
 
 
 def _check_metadata(metadata: Any) -> None:
