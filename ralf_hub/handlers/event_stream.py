@@ -16,6 +16,8 @@ from ralf_hub.services import Services
 from ralf_hub.stream.client import Client, SlowReaderError
 
 HEARTBEAT_S: Final = 15.0
+LOOK_EVERY_S: Final = 1.0
+"""A reader that has left is noticed this soon: nothing else wakes a connection that only writes."""
 
 
 def sse_message(event: Event) -> bytes:
@@ -44,17 +46,30 @@ async def event_stream(call: Call) -> web.StreamResponse:
     hub.stream.clients.add(client)
     try:
         await _replay_sse(hub, client, since)
-        while not client.dropped.is_set() and not hub.stopping:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_S):
-                    await client.dropped.wait()
-            client.push(b": still here\n\n")
+        await _stay(call, client)
     except (SlowReaderError, ConnectionError):
         pass
     finally:
         hub.stream.clients.discard(client)
         await client.close()
     return response
+
+
+async def _stay(call: Call, client: Client) -> None:
+    """Keep the connection until the reader leaves, is too slow, or the hub stops."""
+    quiet_since = call.hub.clock.monotonic()
+    while not (client.dropped.is_set() or call.hub.stopping or _has_left(call)):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await client.dropped.wait()
+        if call.hub.clock.monotonic() - quiet_since >= HEARTBEAT_S:
+            quiet_since = call.hub.clock.monotonic()
+            client.push(b": still here\n\n")
+
+
+def _has_left(call: Call) -> bool:
+    transport = call.request.transport
+    return transport is None or transport.is_closing()
 
 
 async def _replay_sse(hub: Services, client: Client, since: int | None) -> None:

@@ -57,6 +57,7 @@ class Unsubscribe(Body):
 
 async def issue_ticket(call: Call) -> Answer:
     """Give out a ticket with which a browser opens the stream once."""
+    call.kept = True  # not under an Idempotency-Key: a ticket is good once, and is not written down
     ticket = call.hub.tickets.issue(call.principal, call.hub.clock.monotonic())
     return Answer.json({"ticket": ticket, "expires_in_s": VALID_S}, 201)
 
@@ -119,6 +120,7 @@ class _Conversation:
         given: Json = None
         try:
             given = _parsed(frame)
+            _refuse_nul(frame.data)
             await self._do(given)
         except HubError as error:
             await self._refuse(given, error)
@@ -201,9 +203,12 @@ def _parsed(frame: Any) -> dict[str, Json]:
         raise HubError(f"The frame is not valid JSON: {error}.", code="invalid_json") from None
     if not isinstance(given, dict):
         raise HubError("A frame is a JSON object.", code="invalid_json")
+    return given
+
+
+def _refuse_nul(text: str) -> None:
     if "\\u0000" in text:
         raise ValidationError(errors=[FieldError("body", "The character NUL is not allowed.")])
-    return given
 
 
 def _plain(frame_id: Json) -> Json:
