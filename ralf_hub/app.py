@@ -29,7 +29,7 @@ from ralf_hub.intake.ledger import Intake
 from ralf_hub.keyring import Keyring
 from ralf_hub.limits import RateLimiter
 from ralf_hub.meters import Meters
-from ralf_hub.middleware import door
+from ralf_hub.middleware import access_log, door
 from ralf_hub.model import Event
 from ralf_hub.secrets import Redactor, sha256_hex
 from ralf_hub.services import SERVICES, Services
@@ -84,6 +84,7 @@ async def apply(hub: Services, loaded: Loaded) -> None:
     settings = loaded.settings
     connectors = build_connectors(settings, hub.clock)
     hub.redact.learn(secret_values(settings))
+    access_log.setLevel(logging.DEBUG if settings.api.debug else logging.NOTSET)
     hub.keyring.load_settings(settings_keys(settings))
     hub.limits.per_minute = settings.api.rate_limit.requests_per_minute
     hub.auth_limits.per_minute = settings.api.rate_limit.failed_auth_per_minute

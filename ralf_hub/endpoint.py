@@ -247,21 +247,29 @@ def parse_body(model: type[Body], raw: bytes, content_type: str, charset: str | 
     if charset is not None and charset.lower() not in {"utf-8", "utf8"}:
         raise HubError("Send JSON in UTF-8.", code="unsupported_media_type")
     try:
-        value = orjson.loads(raw) if raw else {}
-    except orjson.JSONDecodeError as error:
-        raise HubError(f"The body is not valid JSON: {error}.", code="invalid_json") from None
-    if raw.count(b"[") + raw.count(b"{") > NESTING_MAX and _is_deeper(value, NESTING_MAX):
-        raise HubError(f"The body is nested more than {NESTING_MAX} levels deep.", code="invalid_json")
-    if isinstance(value, dict) and len(value) > FIELDS_MAX:
-        raise ValidationError(errors=[FieldError("body", f"There are more than {FIELDS_MAX} fields.")])
-    if b"\\u0000" in raw and (places := _nul_places(value, "")):
-        raise ValidationError(
-            errors=[FieldError(place, "The character NUL is not allowed.") for place in places]
-        )
-    try:
-        return model.model_validate(value)
+        return model.model_validate(read_json(raw) if raw else {})
     except PydanticError as error:
         raise ValidationError(errors=field_errors(error)) from None
+
+
+def read_json(raw: bytes, what: str = "body") -> Json:
+    """Return what *raw*, called *what* in errors, says. HubError `invalid_json`, `validation_failed`.
+
+    What comes through can be stored and written out again: it is not too deep and holds no NUL.
+    """
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise HubError(f"The {what} is not valid JSON: {error}.", code="invalid_json") from None
+    if raw.count(b"[") + raw.count(b"{") > NESTING_MAX and _is_deeper(value, NESTING_MAX):
+        raise HubError(f"The {what} is nested more than {NESTING_MAX} levels deep.", code="invalid_json")
+    if isinstance(value, dict) and len(value) > FIELDS_MAX:
+        raise ValidationError(errors=[FieldError(what, f"There are more than {FIELDS_MAX} fields.")])
+    if b"\\u0000" in raw and (places := _nul_places(value, "")):
+        raise ValidationError(
+            errors=[FieldError(place or what, "The character NUL is not allowed.") for place in places]
+        )
+    return value
 
 
 def _is_deeper(value: Json, levels: int) -> bool:
@@ -277,13 +285,12 @@ def _is_deeper(value: Json, levels: int) -> bool:
 
 def _nul_places(value: Json, place: str) -> list[str]:
     if isinstance(value, str):
-        return [place or "body"] if "\0" in value else []
+        return [place] if "\0" in value else []
     if isinstance(value, dict):
-        named = [
-            (f"{place}.{key[:NAME_LENGTH_MAX]}" if place else key[:NAME_LENGTH_MAX], key) for key in value
-        ]
-        bad = [name.replace("\0", "\ufffd") for name, key in named if "\0" in key]
-        return bad + [found for name, key in named for found in _nul_places(value[key], name)]
+        shown = {key: key[:NAME_LENGTH_MAX].replace("\0", "\ufffd") for key in value}
+        named = {key: f"{place}.{name}" if place else name for key, name in shown.items()}
+        bad = [named[key] for key in value if "\0" in key]
+        return bad + [found for key, item in value.items() for found in _nul_places(item, named[key])]
     if isinstance(value, list):
         return [found for i, item in enumerate(value) for found in _nul_places(item, f"{place}[{i}]")]
     return []

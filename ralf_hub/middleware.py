@@ -245,7 +245,7 @@ def problem_document(error: HubError, request_id: str) -> dict[str, Any]:
         "type": PROBLEM_TYPE + error.code,
         "title": row.title,
         "status": row.status,
-        "detail": cut(error.detail, DETAIL_LENGTH_MAX),
+        "detail": cut(_detail(error), DETAIL_LENGTH_MAX),
         "code": error.code,
         "request_id": request_id,
         **error.extra,
@@ -262,6 +262,13 @@ def problem(error: HubError, request_id: str) -> web.Response:
     document = problem_document(error, request_id)
     headers = {**error.headers, hdrs.CONTENT_TYPE: "application/problem+json"}
     return web.Response(status=error.status, body=orjson.dumps(document), headers=headers)
+
+
+def _detail(error: HubError) -> str:
+    """Return the error in words: of invalid fields at once which and why, for whoever prints only this."""
+    if error.errors and error.detail == PROBLEMS[error.code].title:
+        return " ".join(f"{item.field}: {item.message}" for item in error.errors[:ERRORS_MAX])
+    return error.detail
 
 
 def _from_aiohttp(error: web.HTTPException, request_id: str) -> web.StreamResponse:

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ralf_hub.connectors.base import NotSentError
+from ralf_hub.handlers import connectors as handler
 from tests.api.conftest import Start
 from tests.api.helpers import CANARY, Api, webhook
 from tests.doubles import slack
@@ -94,6 +96,22 @@ async def test_the_test_asks_the_service(hub: Api, chat: slack.Slack) -> None:
     down = (await hub.post("/connectors/slack/test")).json
     assert (down["ok"], bool(down["message"])) == (False, True)
     assert chat.messages == []
+
+
+async def test_a_test_that_takes_too_long_or_goes_wrong_says_so(
+    hub: Api, chat: slack.Slack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler, "TEST_TIMEOUT_S", 0.05)
+    chat.faults.append(Fault(delay_s=0.3))
+    late = (await hub.post("/connectors/slack/test")).json
+    assert (late["ok"], "no answer within" in late["message"]) == (False, True)
+
+    async def unreachable(_: object) -> None:
+        raise NotSentError(f"{CANARY}-2 is in the way")
+
+    monkeypatch.setattr(hub.hub.dispatcher.channels["sink"].connector, "validate", unreachable)
+    wrong = (await hub.post("/connectors/sink/test")).json
+    assert wrong == {"ok": False, "message": "*** is in the way"}
 
 
 async def test_a_paused_connector_holds_its_deliveries_and_no_others(hub: Api, sink: Receiver) -> None:

@@ -189,3 +189,10 @@ async def test_a_new_api_key_without_an_idempotency_key(api: Api) -> None:
     for _ in range(2):
         assert (await api.post("/keys", {"name": "ci", "scopes": ["*"]})).json["key"]
     assert (await api.get("/keys")).json["total"] == 2
+
+
+async def test_a_stream_ticket_is_never_given_twice_nor_written_down(api: Api, db_path: Path) -> None:
+    headers = {"Idempotency-Key": "k-1"}
+    tickets = [(await api.post("/stream/tickets", headers=headers)).json["ticket"] for _ in range(2)]
+    assert len(set(tickets)) == 2
+    assert rows(db_path, "SELECT * FROM idempotency_keys") == []

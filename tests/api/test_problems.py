@@ -3,11 +3,12 @@
 import sqlite3
 
 import pytest
+from aiohttp import web
 
 from ralf_hub.endpoint import Answer, Call, Endpoint
 from ralf_hub.errors import PROBLEMS, HubError
 from tests.api.conftest import Start
-from tests.api.helpers import CANARY, V1
+from tests.api.helpers import CANARY, EVERYTHING, V1, Api
 
 
 def failing(name: str, error: BaseException) -> Endpoint:
@@ -55,3 +56,34 @@ async def test_a_fault_that_is_told_keeps_its_words(start: Start) -> None:
 async def test_a_fault_while_head_is_asked(start: Start) -> None:
     api = await start(more=(failing("x", ValueError(CANARY)),))
     assert (await api.call("HEAD", f"{V1}/failing/x")).status == 500
+
+
+async def test_what_aiohttp_raises_is_a_problem_too(start: Start) -> None:
+    faults = {
+        "teapot": web.HTTPRequestRangeNotSatisfiable(text=CANARY),
+        "gateway": web.HTTPBadGateway(text=CANARY),
+    }
+    api = await start(more=tuple(failing(name, fault) for name, fault in faults.items()))
+    assert (await api.get("/failing/teapot")).code == "bad_request"
+    assert (await api.get("/failing/gateway")).code == "internal_error"
+
+
+async def test_the_detail_alone_tells_what_is_wrong(api: Api) -> None:
+    reply = await api.post("/tasks", {"title": 5, "colour": 1})
+    assert reply.json["detail"] == "title: This must be text. colour: There is no such field."
+    assert "limit: " in (await api.get("/tasks?limit=0")).json["detail"]
+
+
+async def test_with_debug_every_request_is_logged_without_its_secrets(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = await start(api={"debug": True})
+    reply = await api.get(f"/tasks?q={CANARY}")
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "ralf_hub.access"]
+    assert line.startswith(f"{reply.headers['X-Request-ID']} GET /api/v1/tasks 200 ")
+    assert CANARY not in line
+    assert EVERYTHING not in line
+    caplog.clear()
+    api = await start()
+    await api.get("/tasks")
+    assert not caplog.records
