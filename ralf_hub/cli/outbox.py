@@ -97,7 +97,7 @@ def list_(
 
 def _row(delivery: "Delivery") -> tuple[object, ...]:
     when = {
-        State.PENDING: f"next {delivery.next_attempt_at}",
+        State.PENDING: f"next {delivery.due_at}" if delivery.due_at else "in its turn",
         State.DELIVERED: f"at {delivery.delivered_at}",
     }.get(State(delivery.state), f"made {delivery.created_at}")
     return (

@@ -84,11 +84,11 @@ def _with_database(text: str, db: Path) -> str:
 
 def _create(target: Path, text: str) -> None:
     """Write a file that only its owner can read, since it may hold secrets, where there is none yet."""
+    if os.path.lexists(target):
+        raise CommandError(f"{target}: is there already and was left as it is; name another file")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        raise CommandError(f"{target}: is there already and was left as it is; name another file") from None
     except OSError as error:
         raise CommandError(f"{target}: cannot be made: {error.strerror}") from None
     with os.fdopen(fd, "w", encoding="utf-8") as file:
