@@ -135,15 +135,14 @@ def comment(tracker: Tracker, fact: Fact, worded: Worded) -> dict[str, Json]:
 def _fitting(tracker: Tracker, text: str, about: Notice) -> str:
     """Return *text* escaped and short enough to leave room for what stands under it; where it is cut, say so."""
     room = tracker.body_length_max - SMALL_PRINT_LENGTH_MAX
-    whole = markdown.escape(text)
-    if len(whole) <= room:
+    if len(text) <= room and len(whole := markdown.escape(text)) <= room:
         return whole
     rest = (
         markdown.link(about.url, "the whole text is in ralf-hub")
         if about.url
         else "the whole text is in ralf-hub"
     )
-    return f"{fit(text, room, markdown.escape)}\n\n(Cut here: {rest}.)"
+    return f"{fit(cut(text, room), room, markdown.escape)}\n\n(Cut here: {rest}.)"
 
 
 def _body(said: str, worded: Worded, marker: str, length_max: int) -> str:

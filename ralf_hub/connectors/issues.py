@@ -20,6 +20,7 @@ from ralf_hub.connectors.base import (
     Fact,
     Http,
     HttpRequest,
+    HttpResponse,
     NotSentError,
     Outcome,
     Rejected,
@@ -40,7 +41,8 @@ LOOK_UP_BYTES_MAX: Final = 16 << 20
 """A page of texts that are all as long as they may be."""
 LOOK_UP_SLACK_S: Final = 300
 """How far the clocks of the service and of this machine may differ."""
-NAMES_BYTES_MAX: Final = 4 << 20
+ANSWER_BYTES_MAX: Final = 4 << 20
+"""Services answer with the whole issue they made, however long its text is."""
 NAMES_SHOWN_MAX: Final = 10
 NAMES_KEPT_S: Final = 300
 
@@ -125,7 +127,7 @@ class IssueConnector(ObjectConnector):
             found = _too_early(delivery, context) or await self._find_issue(delivery, context)
             if found is not None:
                 return found
-        response = await context.http(self.api.create(delivery.payload))
+        response = await _ask(context.http, self.api.create(delivery.payload))
         outcome = self.api.judge(response, creates=True)
         if not isinstance(outcome, Delivered):
             return await self._named(_given_time(outcome), response.status, context.http)
@@ -202,7 +204,7 @@ class IssueConnector(ObjectConnector):
     ) -> AsyncIterator[list[dict[str, Json]] | Outcome]:
         """Yield the pages of a list up to a bound, or the verdict on the answer that was none."""
         for number in range(1, LOOK_UP_PAGES_MAX + 1):
-            response = await http(replace(request(number), response_bytes_max=LOOK_UP_BYTES_MAX))
+            response = await _ask(http, request(number), LOOK_UP_BYTES_MAX)
             outcome = self.api.judge(response)
             answer = response.json()
             if isinstance(outcome, Delivered) and not isinstance(answer, list):
@@ -225,11 +227,11 @@ class IssueConnector(ObjectConnector):
     ) -> Outcome:
         """Return *outcome*, made precise by a question: is it this issue, or the project, or the token."""
         if status == 403 and delivery.action == "comment" and not isinstance(outcome, Retry):  # noqa: PLR2004 - forbidden
-            answer = (await context.http(self.api.read(target))).json()
+            answer = (await _ask(context.http, self.api.read(target))).json()
             if isinstance(answer, dict) and self.api.is_locked(answer):
                 return Rejected(f"{self.api.key(target)} is locked and takes no comments", status)
         if status in _MISSING:
-            response = await context.http(self.api.project_request())
+            response = await _ask(context.http, self.api.project_request())
             project = self.api.judge(response)
             if not isinstance(project, Delivered):
                 return await self._named(project, response.status, context.http)
@@ -260,7 +262,7 @@ class IssueConnector(ObjectConnector):
         if self._names is not None and now - self._names[0] < NAMES_KEPT_S * MS_PER_S:
             return self._names[1]
         try:
-            response = await http(replace(self.api.projects_request(), response_bytes_max=NAMES_BYTES_MAX))
+            response = await _ask(http, self.api.projects_request())
         except (NotSentError, UnknownAnswerError):
             return []
         answer = response.json()
@@ -277,7 +279,7 @@ class IssueConnector(ObjectConnector):
 
     async def validate(self, http: Http) -> Check:
         """Read the project: whether it is there, keeps issues, and what the token may do."""
-        response = await http(self.api.project_request())
+        response = await _ask(http, self.api.project_request())
         outcome = self.api.judge(response)
         if response.status == 404:  # noqa: PLR2004 - not found
             return Check(ok=False, message=await self._unknown_project(http))
@@ -287,6 +289,11 @@ class IssueConnector(ObjectConnector):
         if not isinstance(answer, dict):
             return Check(ok=False, message=f"the answer is not a {self.api.project_word}")
         return self.api.project_check(answer)
+
+
+async def _ask(http: Http, request: HttpRequest, bytes_max: int = ANSWER_BYTES_MAX) -> HttpResponse:
+    """Send a request whose answer is read, not only judged."""
+    return await http(replace(request, response_bytes_max=bytes_max))
 
 
 def _target(delivery: Delivery, link: Link | None) -> Target | None:

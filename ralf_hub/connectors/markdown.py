@@ -17,7 +17,7 @@ NO_BREAK_SPACE: Final = "\u00a0"
 
 _REFERENCE: Final = re.compile(r'@(?=\S)|#(?=\w)|[!%~$&^](?=[\w"{])|\bGH-(?=\d)', re.IGNORECASE)
 """What starts the name of a person, group, issue, merge request, milestone, label, snippet, epic or alert."""
-_URL: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://|\bwww\.)[^\s`<>]+", re.IGNORECASE)
+_URL: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{0,30}://|\bwww\.)[^\s`<>]+", re.IGNORECASE)
 _PUNCTUATION: Final = re.compile(r"[\\`*_\[\]~|$]")
 _STARTS_BLOCK: Final = re.compile(r"[#+=:-]")
 _NUMBERED: Final = re.compile(r"([0-9]{1,9})([.)])")

@@ -23,7 +23,7 @@ BODY_BYTES_MAX = 1 << 20
 
 @dataclass(slots=True)
 class Fault:
-    """What goes wrong with the next *times* requests for *on* (a path's end, `*` for any).
+    """What goes wrong with the next *times* requests for *on* (a path's end, `*` for any), of *method* where given.
 
     With `drop="before"` the request is read and forgotten; with `drop="after"` it is worked on as always, and the
     connection dies instead of the answer. A `status` answers instead of the double's own work. `method` narrows it
