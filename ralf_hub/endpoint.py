@@ -246,16 +246,18 @@ def parse_body(model: type[Body], raw: bytes, content_type: str, charset: str | 
         raise HubError(f"Send {_JSON}.", code="unsupported_media_type")
     if charset is not None and charset.lower() not in {"utf-8", "utf8"}:
         raise HubError("Send JSON in UTF-8.", code="unsupported_media_type")
+    value = read_json(raw) if raw else {}
+    refuse_nul(raw, value)
     try:
-        return model.model_validate(read_json(raw) if raw else {})
+        return model.model_validate(value)
     except PydanticError as error:
         raise ValidationError(errors=field_errors(error)) from None
 
 
 def read_json(raw: bytes, what: str = "body") -> Json:
-    """Return what *raw*, called *what* in errors, says. HubError `invalid_json`, `validation_failed`.
+    """Return what *raw*, called *what* in errors, says: never so deep that it could not be written out again.
 
-    What comes through can be stored and written out again: it is not too deep and holds no NUL.
+    HubError `invalid_json`, `validation_failed`.
     """
     try:
         value = orjson.loads(raw)
@@ -265,11 +267,15 @@ def read_json(raw: bytes, what: str = "body") -> Json:
         raise HubError(f"The {what} is nested more than {NESTING_MAX} levels deep.", code="invalid_json")
     if isinstance(value, dict) and len(value) > FIELDS_MAX:
         raise ValidationError(errors=[FieldError(what, f"There are more than {FIELDS_MAX} fields.")])
+    return value
+
+
+def refuse_nul(raw: bytes, value: Json, what: str = "body") -> None:
+    """Refuse *value*, read from *raw*, where a text in it holds NUL: SQLite's own functions would cut it there."""
     if b"\\u0000" in raw and (places := _nul_places(value, "")):
         raise ValidationError(
             errors=[FieldError(place or what, "The character NUL is not allowed.") for place in places]
         )
-    return value
 
 
 def _is_deeper(value: Json, levels: int) -> bool:

@@ -10,7 +10,7 @@ from aiohttp import WSMsgType, web
 from pydantic import Field
 from pydantic import ValidationError as PydanticError
 
-from ralf_hub.endpoint import Answer, Body, Call, Endpoint, field_errors, parse_query
+from ralf_hub.endpoint import Answer, Body, Call, Endpoint, field_errors, parse_query, read_json, refuse_nul
 from ralf_hub.errors import FieldError, HubError, ValidationError
 from ralf_hub.handlers import events, tasks
 from ralf_hub.handlers.live import SEQ_MAX, StreamQuery, enter, need
@@ -120,7 +120,7 @@ class _Conversation:
         given: Json = None
         try:
             given = _parsed(frame)
-            _refuse_nul(frame.data)
+            refuse_nul(frame.data.encode(), given, "frame")
             await self._do(given)
         except HubError as error:
             await self._refuse(given, error)
@@ -196,19 +196,10 @@ class _Conversation:
 def _parsed(frame: Any) -> dict[str, Json]:
     if frame.type is not WSMsgType.TEXT:
         raise HubError("Send JSON in text frames.", code="invalid_json")
-    text: str = frame.data
-    try:
-        given = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise HubError(f"The frame is not valid JSON: {error}.", code="invalid_json") from None
+    given = read_json(frame.data.encode(), "frame")
     if not isinstance(given, dict):
         raise HubError("A frame is a JSON object.", code="invalid_json")
     return given
-
-
-def _refuse_nul(text: str) -> None:
-    if "\\u0000" in text:
-        raise ValidationError(errors=[FieldError("body", "The character NUL is not allowed.")])
 
 
 def _plain(frame_id: Json) -> Json:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 from typing import Any
 
 import orjson
@@ -312,5 +313,23 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error_of_our
     before = len(asyncio.all_tasks())
     await api.leave(request("Content-Type: application/json\r\nContent-Length: 100", b'{"title":'))
     await eventually(lambda: len(asyncio.all_tasks()) <= before)
+    assert await nothing_was_done(api)
+    assert not caplog.records
+
+
+async def test_commands_of_the_live_stream_are_read_as_strictly(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {"Authorization": f"Bearer {EVERYTHING}"}
+    async with api.client.session.ws_connect(api.client.make_url(V1 + "/stream"), headers=headers) as ws:
+        for number, data, code in (
+            (1, {"title": "x", "metadata": {"deep": nested(300)}}, "invalid_json"),
+            (2, {"title": "x", "metadata": {"nul": "\0"}}, "validation_failed"),
+            (3, {"title": "x", **{f"f{n}": n for n in range(FIELDS_MAX)}}, "validation_failed"),
+        ):
+            text = json.dumps({"op": "task.create", "id": number, **data})
+            await ws.send_str(text)
+            answer = await ws.receive_json(timeout=5)
+            assert (answer["op"], answer["problem"]["code"]) == ("error", code), number
     assert await nothing_was_done(api)
     assert not caplog.records
