@@ -212,7 +212,7 @@ async def _background(hub: Services) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks.values(), return_exceptions=True)
         with contextlib.suppress(Exception):
-            await upkeep.write_usage()
+            await hub.write_usage()
         await checkpointer.close()
 
 

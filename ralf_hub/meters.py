@@ -1,8 +1,10 @@
 """Counters and latencies of this process, and the usage that is written down in small batches."""
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final
 
 SAMPLES_MAX: Final = 2_048
@@ -11,17 +13,31 @@ ROWS_MAX: Final = 10_000
 """Usage rows that may wait to be written; beyond it new endpoints or keys wait for the next flush."""
 
 
+BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the histograms' buckets, in seconds; one more takes what is longer."""
+
+
 class Latencies:
-    """The last durations of one kind, in milliseconds."""
+    """The last durations of one kind, in milliseconds, and a histogram of all."""
 
     def __init__(self) -> None:
         self._samples: deque[float] = deque(maxlen=SAMPLES_MAX)
+        self._buckets = [0] * (len(BOUNDS_S) + 1)
         self.count = 0
+        self.sum_s = 0.0
 
     def add(self, ms: float) -> None:
         """Note one duration."""
+        seconds = ms / 1000
         self._samples.append(ms)
+        self._buckets[bisect_left(BOUNDS_S, seconds)] += 1
         self.count += 1
+        self.sum_s += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return the histogram as Prometheus wants it: upper bounds with how many were no longer."""
+        bounds = [*(str(bound) for bound in BOUNDS_S), "+Inf"]
+        return [(bound, float(n)) for bound, n in zip(bounds, accumulate(self._buckets), strict=True)]
 
     def quantiles(self) -> dict[str, float | None]:
         """Return p50, p95 and p99 of the last samples, None without any."""

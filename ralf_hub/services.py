@@ -1,6 +1,7 @@
 """What the handlers work with: everything one running hub consists of, made in `app.py`."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -18,7 +19,7 @@ from ralf_hub.limits import RateLimiter
 from ralf_hub.meters import Meters
 from ralf_hub.model import Json
 from ralf_hub.secrets import Redactor
-from ralf_hub.store import keys
+from ralf_hub.store import keys, usage
 from ralf_hub.store.database import Database
 from ralf_hub.store.write_check import WriteCheck
 from ralf_hub.stream.broadcast import Broadcaster
@@ -70,6 +71,23 @@ class Services:
         """Take the stored keys anew, so that a change counts at once. One after the other: an older view never wins."""
         async with self._reloading:
             self.keyring.load_stored(await self.db.read(keys.everyone))
+
+    async def write_usage(self) -> None:
+        """Write down what was counted since the last time. StorageError: it stays counted."""
+        counted, used = self.meters.take_usage(), self.keyring.take_used()
+        if not counted and not used:
+            return
+
+        def write(conn: sqlite3.Connection) -> None:
+            usage.add(conn, counted)
+            keys.touch(conn, used)
+
+        try:
+            await self.db.write(write, bulk=True)
+        except Exception:
+            self.meters.give_back(counted)
+            self.keyring.give_back(used)
+            raise
 
     @property
     def settings(self) -> Settings:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Final
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.intake.queue import expire_leases
 from ralf_hub.services import Services
-from ralf_hub.store import jobs, keys, outbox, retention, tasks, usage
+from ralf_hub.store import jobs, outbox, retention, tasks
 from ralf_hub.store.checkpoint import Checkpointer
 
 log = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ class Upkeep:
             Chore("leases", 1.0, self.end_leases),
             Chore("bulk jobs", 0.5, self.advance_jobs),
             Chore("checkpoints", 0.25, checkpointer.step),
-            Chore("usage", 5.0, self.write_usage),
+            Chore("usage", 5.0, hub.write_usage),
             Chore("retention", 600.0, self.prune),
         )
 
@@ -70,24 +69,6 @@ class Upkeep:
         now = hub.clock.iso()
         if await hub.db.read(lambda conn: tasks.with_lapsed_lease(conn, now=now, limit=1)):
             await hub.intake.accept(expire_leases)
-
-    async def write_usage(self) -> None:
-        """Write what was counted since the last time."""
-        hub = self._hub
-        counted, used = hub.meters.take_usage(), hub.keyring.take_used()
-        if not counted and not used:
-            return
-
-        def write(conn: sqlite3.Connection) -> None:
-            usage.add(conn, counted)
-            keys.touch(conn, used)
-
-        try:
-            await hub.db.write(write, bulk=True)
-        except Exception:
-            hub.meters.give_back(counted)
-            hub.keyring.give_back(used)
-            raise
 
     async def advance_jobs(self) -> None:
         """Do the next step of every bulk job; each step is one commit, so a restart goes on from there."""

@@ -135,17 +135,17 @@ async def test_usage_adds_up_and_waits_where_it_cannot_be_written(
     hub: Services, upkeep: Upkeep, db_path: Path
 ) -> None:
     use(hub, 2)
-    await upkeep.write_usage()
+    await hub.write_usage()
     use(hub, 3)
     hub.keyring.used["key_x"] = "2026-02-02T00:00:00.000Z"
     await hub.db.run_alone(lambda conn: conn.execute("PRAGMA query_only = ON"))
     with pytest.raises(StorageError):
-        await upkeep.write_usage()
+        await hub.write_usage()
     await hub.db.run_alone(lambda conn: conn.execute("PRAGMA query_only = OFF"))
     assert hub.keyring.used == {"key_x": "2026-02-02T00:00:00.000Z"}
     use(hub, 1)
-    await upkeep.write_usage()
-    await upkeep.write_usage()
+    await hub.write_usage()
+    await hub.write_usage()
     assert rows(db_path, "SELECT key_id, requests, bytes_out FROM api_usage") == [("k", 6, 6)]
     assert hub.keyring.used == {}
 
@@ -159,7 +159,7 @@ async def test_the_last_use_of_a_key_is_written_down(
     )
     hub.keyring.used["key_1"] = clock.iso()
     hub.keyring.find(EVERYTHING, clock.iso())  # those of the settings have no row
-    await upkeep.write_usage()
+    await hub.write_usage()
     assert rows(db_path, "SELECT id, last_used_at FROM api_keys") == [("key_1", clock.iso())]
 
 
