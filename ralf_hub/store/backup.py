@@ -167,13 +167,22 @@ def _set_aside(database: Path, now: str) -> Path | None:
     if not os.path.lexists(database):
         return None
     kept = database.with_name(f"{database.name}.before-restore-{now.replace(':', '').replace('.', '')}")
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(database)) as conn:
-        conn.execute(
-            "PRAGMA wal_checkpoint(TRUNCATE)"
-        ).fetchall()  # so that usually there is nothing beside it
+    if _has_log(database):
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(database)) as conn:
+            conn.execute(
+                "PRAGMA wal_checkpoint(TRUNCATE)"
+            ).fetchall()  # then usually nothing is left beside it
+    database.rename(kept)
     for suffix in SIDE_FILES:
         beside_it = database.with_name(database.name + suffix)
         if beside_it.exists():
             beside_it.rename(kept.with_name(kept.name + suffix))
-    database.rename(kept)
     return kept
+
+
+def _has_log(database: Path) -> bool:
+    """Return whether the header is a database's in WAL mode: SQLite deletes the log of what it takes for another."""
+    with contextlib.suppress(OSError), database.open("rb") as file:
+        header = file.read(20)
+        return header.startswith(b"SQLite format 3\0") and header[18:] == b"\2\2"
+    return False
