@@ -41,7 +41,7 @@ ROOMS: Final[dict[str, str]] = {
     "services": "clock config delivery feed intake keyring limits meters model secrets store stream webhooks",
     "endpoint": "clock errors intake keyring model services store",
     "upkeep": "intake services store",
-    "webhook_upkeep": "intake services store upkeep",
+    "webhook_upkeep": "clock config connectors intake services store upkeep webhooks",
     "middleware": "delivery endpoint errors intake keyring limits services texts",
     "handlers": "clock connectors delivery endpoint errors intake keyring limits meters middleware model services store stream verdicts version webhooks",
     "app": "*",

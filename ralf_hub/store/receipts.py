@@ -158,6 +158,17 @@ def known_keys(conn: sqlite3.Connection, service: str, keys: Iterable[str]) -> s
     return {row[0] for row in rows}
 
 
+def caught_up(conn: sqlite3.Connection, service: str) -> str | None:
+    """Return up to when the deliveries that failed at *service* have been asked for."""
+    found: str | None = scalar(conn, "SELECT value FROM meta WHERE key = ?", (f"caught_up:{service}",))
+    return found
+
+
+def note_caught_up(conn: sqlite3.Connection, service: str, moment: str) -> None:
+    """Note that what failed before *moment* has been asked for."""
+    conn.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"caught_up:{service}", moment))
+
+
 # --- how many tasks a service may have open -------------------------------------------------------
 
 
