@@ -29,7 +29,7 @@ from ralf_hub.intake.ledger import Intake
 from ralf_hub.keyring import Keyring
 from ralf_hub.limits import RateLimiter
 from ralf_hub.meters import Meters
-from ralf_hub.middleware import access_log, door
+from ralf_hub.middleware import WithoutRequests, access_log, door
 from ralf_hub.model import Event
 from ralf_hub.secrets import Redactor, sha256_hex
 from ralf_hub.services import SERVICES, Services
@@ -43,6 +43,7 @@ from ralf_hub.watcher.follower import Follower
 from ralf_hub.webhook_upkeep import webhook_chores
 
 log = logging.getLogger(__name__)
+logging.getLogger("aiohttp.server").addFilter(WithoutRequests())
 
 
 def build_connectors(settings: Settings, clock: Clock) -> dict[str, Connector]:

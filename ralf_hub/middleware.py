@@ -280,6 +280,19 @@ def _from_aiohttp(error: web.HTTPException, request_id: str) -> web.StreamRespon
     return problem(HubError(code=code, headers=headers), request_id)
 
 
+class WithoutRequests(logging.Filter):
+    """Keeps out of the log what aiohttp's parser quotes of requests it cannot read: headers, and keys in them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Turn such a record into one plain line."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.msg = f"{record.msg}: it cannot be read ({type(error).__name__})"
+            record.exc_info = record.exc_text = None
+            record.levelno, record.levelname = logging.INFO, "INFO"
+        return True
+
+
 def _count(
     hub: Services,
     endpoint: Endpoint | None,

@@ -68,6 +68,25 @@ async def test_what_aiohttp_raises_is_a_problem_too(start: Start) -> None:
     assert (await api.get("/failing/gateway")).code == "internal_error"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"X-API-Key: {EVERYTHING}\x01",
+        f"Authorization: Bearer {EVERYTHING}\r\nX-\0: 1",
+        "X-Long: " + EVERYTHING * 900,
+    ],
+)
+async def test_a_request_that_cannot_be_read_leaves_no_key_in_the_log(
+    api: Api, caplog: pytest.LogCaptureFixture, line: str
+) -> None:
+    reply = await api.raw(f"GET {V1}/tasks HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\n".encode())
+    assert reply.status == 400
+    (record,) = caplog.records
+    assert (record.levelname, record.exc_info) == ("INFO", None)
+    assert "cannot be read" in record.getMessage()
+    assert EVERYTHING not in caplog.text
+
+
 async def test_the_detail_alone_tells_what_is_wrong(api: Api) -> None:
     reply = await api.post("/tasks", {"title": 5, "colour": 1})
     assert reply.json["detail"] == "title: This must be text. colour: There is no such field."
