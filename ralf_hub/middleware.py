@@ -3,6 +3,7 @@
 One middleware instead of six: a chain costs half of the hub's throughput (see `docs/adr/`).
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -39,6 +40,7 @@ access_log = logging.getLogger("ralf_hub.access")
 
 PROBLEM_TYPE: Final = "https://ralf-hub.invalid/problems/"
 """Only a name, as RFC 9457 allows: `docs/errors.md` describes each code."""
+BODY_WITHIN_S = 60.0
 ERRORS_MAX: Final = 100
 """Invalid fields named in one problem: enough for every honest mistake, and a bound on the answer."""
 DETAIL_LENGTH_MAX: Final = 500
@@ -230,7 +232,10 @@ async def invoke(endpoint: Endpoint, call: Call) -> Answer | web.StreamResponse:
 
 async def _read(request: web.Request) -> bytes:
     try:
-        return await request.read()
+        async with asyncio.timeout(BODY_WITHIN_S):
+            return await request.read()
+    except TimeoutError:
+        raise HubError(f"The body did not arrive within {BODY_WITHIN_S:g} s.", code="bad_request") from None
     except (web.RequestPayloadError, HttpProcessingError, ConnectionError):
         raise HubError("The body cannot be read as its headers describe it.", code="bad_request") from None
 

@@ -8,10 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
+from ralf_hub import middleware
 from ralf_hub.endpoint import FIELDS_MAX, NESTING_MAX
 from ralf_hub.middleware import ERRORS_MAX
 from tests.api.conftest import Start
-from tests.api.helpers import EVERYTHING, V1, Api
+from tests.api.helpers import EVERYTHING, V1, Api, check
 from tests.support import eventually
 
 MIB = 1024 * 1024
@@ -315,6 +316,16 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error_of_our
     await eventually(lambda: len(asyncio.all_tasks()) <= before)
     assert await nothing_was_done(api)
     assert not caplog.records
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for_forever(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middleware, "BODY_WITHIN_S", 0.05)
+    reply = check(
+        await api.raw(request("Content-Type: application/json\r\nContent-Length: 100", b'{"title":'))
+    )
+    assert (reply.status, reply.code) == (400, "bad_request")
 
 
 async def test_commands_of_the_live_stream_are_read_as_strictly(

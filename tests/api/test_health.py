@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import resource
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from ralf_hub import __version__
 from ralf_hub.handlers.health import LATE_AFTER_S
-from ralf_hub.store import schema
+from ralf_hub.store import schema, write_check
 from ralf_hub.store.write_check import WRITE_CHECK_EVERY_S
 from tests.api.conftest import Start
 from tests.api.helpers import CANARY, Api, Reply, webhook
@@ -165,6 +166,27 @@ async def test_the_disk_is_asked_once_a_second_however_often_health_is(api: Api)
     api.hub.db.write = counted  # type: ignore[method-assign]
     await asyncio.gather(*(health(api) for _ in range(30)))
     assert len(writes) <= 2
+
+
+async def test_a_disk_that_hangs_is_not_well_and_does_not_hang_health(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_check, "ANSWER_WITHIN_S", 0.05)
+    released = threading.Event()
+    hanging = asyncio.create_task(api.hub.db.run_alone(lambda _: released.wait(10)))
+    async with asyncio.timeout(5):
+        replies = await asyncio.gather(*(health(api) for _ in range(10)))
+    assert {reply.status for reply in replies} == {503}
+    assert {reply.json["checks"]["database"] for reply in replies} == {
+        "The disk has not answered for 0.05 s."
+    }
+    released.set()
+    await hanging
+
+    async def well() -> bool:
+        return (await health(api)).status == 200
+
+    await eventually(well)
 
 
 # --- deliveries, loops, settings ------------------------------------------------------------------
