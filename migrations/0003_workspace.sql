@@ -26,11 +26,12 @@ CREATE TABLE workspace_state (
   value TEXT NOT NULL CHECK (json_valid(value))
 ) STRICT;
 
+-- The key comes first: SQLite 3.40's integrity_check finds NULLs that are not there in a table without rowid otherwise.
 CREATE TABLE workspace_problems (
-  area    TEXT NOT NULL CHECK (area IN ('events', 'files')),
   file    TEXT NOT NULL,
   line    INTEGER NOT NULL, -- 0: the whole file is meant
   message TEXT NOT NULL,
+  area    TEXT NOT NULL CHECK (area IN ('events', 'files')),
   PRIMARY KEY (file, line, message)
 ) STRICT, WITHOUT ROWID;
 

@@ -141,7 +141,7 @@ def add_problems(conn: sqlite3.Connection, area: str, rows: Sequence[ProblemRow]
         return
     room = PROBLEMS_MAX - scalar(conn, "SELECT count(*) FROM workspace_problems WHERE area = ?", (area,))
     conn.executemany(
-        "INSERT OR IGNORE INTO workspace_problems VALUES (?,?,?,?)",
+        "INSERT OR IGNORE INTO workspace_problems (area, file, line, message) VALUES (?,?,?,?)",
         [(area, file, line or 0, message) for file, line, message in rows[: max(0, room)]],
     )
 
