@@ -11,6 +11,7 @@ from ralf_hub.handlers import (
     features,
     health,
     keys,
+    openapi,
     prometheus,
     queue,
     stream,
@@ -36,5 +37,6 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *usage.ENDPOINTS,
     *prometheus.ENDPOINTS,
     *webhooks.ENDPOINTS,
+    *openapi.ENDPOINTS,
     *web.ENDPOINTS,
 )
