@@ -215,21 +215,31 @@ class GitHubApi(IssueApi):
 def limit_wait_s(response: HttpResponse, now_ms: int) -> float | None:
     """Return how long GitHub's limits ask to wait, in seconds; None where the answer is not about limits.
 
+    They come as 429, as 403, and as 422 where texts are made too quickly.
+
     https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
     """
-    if response.status not in {403, 429}:
-        return None
-    wait = retry_after_s(response.headers, now_ms)
+    status, words = response.status, said(response).lower()
+    wait = retry_after_s(response.headers, now_ms) if status in {403, 429} else None
     if wait is not None:
         return wait
-    if response.headers.get("x-ratelimit-remaining") == "0":
-        reset = response.headers.get("x-ratelimit-reset", "")
-        if reset.isascii() and reset.isdigit():
-            return min(max(int(reset) - now_ms / MS_PER_S, 1.0), RETRY_AFTER_MAX_S)
-        return SECONDARY_LIMIT_WAIT_S
-    if response.status == 429 or "secondary rate limit" in said(response).lower():  # noqa: PLR2004 - too many requests
-        return SECONDARY_LIMIT_WAIT_S
-    return None
+    if status == 403 and response.headers.get("x-ratelimit-remaining") == "0":  # noqa: PLR2004 - forbidden
+        return _until_reset_s(response, now_ms)
+    limited = (
+        status == 429  # noqa: PLR2004 - too many requests
+        or (status == 403 and "secondary rate limit" in words)  # noqa: PLR2004
+        or (status == 422 and "submitted too quickly" in words)  # noqa: PLR2004 - validation failed
+    )
+    return _until_reset_s(response, now_ms) if limited else None
+
+
+def _until_reset_s(response: HttpResponse, now_ms: int) -> float:
+    """Return the seconds until the hour's budget is new, where that is what is used up, or what GitHub asks for."""
+    reset = response.headers.get("x-ratelimit-reset", "")
+    spent = response.headers.get("x-ratelimit-remaining") == "0"
+    if spent and reset.isascii() and reset.isdigit():
+        return min(max(int(reset) - now_ms / MS_PER_S, 1.0), RETRY_AFTER_MAX_S)
+    return SECONDARY_LIMIT_WAIT_S
 
 
 class GitHubConnector(IssueConnector):

@@ -16,6 +16,7 @@ from ralf_hub.connectors.base import (
     Ambiguous,
     Check,
     ConnectorEnv,
+    CredentialsBroken,
     Delivered,
     Fact,
     Http,
@@ -28,7 +29,7 @@ from ralf_hub.connectors.base import (
     SendContext,
     UnknownAnswerError,
 )
-from ralf_hub.connectors.issue_api import PAGE_SIZE, IssueApi, IssueSettings, Target
+from ralf_hub.connectors.issue_api import PAGE_SIZE, IssueApi, IssueSettings, Target, said
 from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, name_of
 from ralf_hub.connectors.urls import place
 from ralf_hub.connectors.wording import Worded
@@ -180,8 +181,8 @@ class IssueConnector(ObjectConnector):
             response = await context.http(step.request)
             status = response.status
             outcome = self.api.judge(response, creates=delivery.action == "comment")
-            if not isinstance(outcome, Delivered) and status not in step.done:
-                return await self._refused(_given_time(outcome), status, target, delivery, context)
+            if not isinstance(outcome, Delivered) and response.status not in step.done:
+                return await self._refused(_given_time(outcome), response, target, delivery, context)
         closed = delivery.action == "close"
         return Delivered(status, link=replace(link, state="linked", last_state="closed") if closed else None)
 
@@ -192,7 +193,8 @@ class IssueConnector(ObjectConnector):
         since = _since(delivery)
         async for page in self._pages(context.http, lambda number: self.api.comments(target, since, number)):
             if not isinstance(page, list):
-                return await self._refused(page, page.status_code, target, delivery, context)
+                # Where the issue itself is not there, the comment's own answer says so.
+                return None if page.status_code in _MISSING else page
             if any(self._carries(item, _mark(delivery)) for item in page):
                 return Delivered(response=FOUND)
             if self.api.comments_newest_first and _ends_before(page, since):
@@ -223,21 +225,25 @@ class IssueConnector(ObjectConnector):
     # --- what a refusal means ---------------------------------------------------------------------
 
     async def _refused(
-        self, outcome: Outcome, status: int | None, target: Target, delivery: Delivery, context: SendContext
+        self,
+        outcome: Outcome,
+        response: HttpResponse,
+        target: Target,
+        delivery: Delivery,
+        context: SendContext,
     ) -> Outcome:
         """Return *outcome*, made precise by a question: is it this issue, or the project, or the token."""
-        if status == 403 and delivery.action == "comment" and not isinstance(outcome, Retry):  # noqa: PLR2004 - forbidden
+        if isinstance(outcome, CredentialsBroken) and delivery.action == "comment":
             answer = (await _ask(context.http, self.api.read(target))).json()
             if isinstance(answer, dict) and self.api.is_locked(answer):
-                return Rejected(f"{self.api.key(target)} is locked and takes no comments", status)
-        if status in _MISSING:
-            response = await _ask(context.http, self.api.project_request())
-            project = self.api.judge(response)
+                return Rejected(f"{self.api.key(target)} is locked and takes no comments", response.status)
+        if response.status in _MISSING:
+            answer = await _ask(context.http, self.api.project_request())
+            project = self.api.judge(answer)
             if not isinstance(project, Delivered):
-                return await self._named(project, response.status, context.http)
-            link = context.link if not target.merges else None
-            reason = f"{self.api.key(target)} was deleted, moved, or is hidden from the token"
-            return Rejected(reason, status, link=None if link is None else replace(link, state="broken"))
+                return await self._named(project, answer.status, context.http)
+            if context.link is not None and not target.merges:
+                return self.lost(context.link, response, said(response) or f"{response.status}")
         return outcome
 
     async def _named(self, outcome: Outcome, status: int | None, http: Http) -> Outcome:

@@ -524,12 +524,24 @@ async def test_a_deleted_issue_breaks_its_link_and_is_not_made_again(
     assert isinstance(outcome, Rejected)
     assert outcome.link is not None
     assert outcome.link.state == "broken"
-    assert outcome.reason.startswith(f"{case.project}#1 was deleted, moved, or is hidden")
+    assert outcome.reason.startswith(
+        f"the issue {case.project}#1 is gone, or the account may no longer see it"
+    )
     asked = len(case.double.seen)
     for row in rows[1:]:
         assert isinstance(await lane.once(row), Rejected)
     assert len(case.double.seen) == asked
     assert len(case.tracker.made) == 1
+
+
+async def test_an_issue_deleted_between_two_tries_breaks_its_link(case: Case, http: Http) -> None:
+    lane = await linked(case, http)
+    row = await lost(case, lane, "comment")
+    case.tracker.issues[1].deleted = True
+    outcome = await lane.once(row, again=True)
+    assert isinstance(outcome, Rejected)
+    assert outcome.link is not None
+    assert outcome.link.state == "broken"
 
 
 async def test_an_issue_that_is_there_again_is_linked_again(case: Case, http: Http) -> None:

@@ -26,8 +26,8 @@ class Fault:
     """What goes wrong with the next *times* requests for *on* (a path's end, `*` for any), of *method* where given.
 
     With `drop="before"` the request is read and forgotten; with `drop="after"` it is worked on as always, and the
-    connection dies instead of the answer. A `status` answers instead of the double's own work. `method` narrows it
-    down; the first `skip` such requests go through.
+    connection dies instead of the answer. A `status` answers instead of the double's own work. `method` and what
+    the body is `holding` narrow it down; the first `skip` such requests go through.
     """
 
     on: str = "*"
@@ -39,6 +39,7 @@ class Fault:
     drop: str | None = None
     skip: int = 0
     method: str = "*"
+    holding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +129,10 @@ class Double:
 
     # --- faults -----------------------------------------------------------------------------------
 
-    def _fault(self, method: str, path: str) -> Fault | None:
+    def _fault(self, seen: Seen) -> Fault | None:
         for fault in self.faults:
-            if (fault.on == "*" or path.endswith(fault.on)) and fault.method in {"*", method}:
+            meant = fault.method in {"*", seen.method} and fault.holding.encode() in seen.body
+            if meant and (fault.on == "*" or seen.path.endswith(fault.on)):
                 if fault.skip > 0:
                     fault.skip -= 1
                     continue
@@ -152,7 +154,7 @@ class Double:
         if (violation := self.violation(seen)) is not None:
             self.violations.append(violation)
             return web.Response(status=400, text=f"violates the description: {violation}")
-        fault = self._fault(request.method, request.path)
+        fault = self._fault(seen)
         return await (handler(request) if fault is None else _fail(fault, request, handler))
 
     async def _take_faults(self, request: web.Request) -> web.Response:
