@@ -2,8 +2,8 @@
 
     python -m tests.doubles.trello --port 0 --log FILE
 
-Requests are held to the published description. It knows parameters in the address only and no header form of key and
-token; requests that use a body or that header, both of which Trello takes, are put into that form before the check.
+Requests are held to the published description. It knows parameters in the address only, no header form of key and
+token, and ids but no short links; requests that use what Trello takes as well are put into that form for the check.
 https://developer.atlassian.com/cloud/trello/rest/
 """
 
@@ -91,7 +91,8 @@ class Trello(Double):
         header = _HEADER.fullmatch(seen.headers.get("authorization", ""))
         if header is not None:
             query |= {"key": header[1], "token": header[2]}
-        return CONTRACT.violation(replace(seen, query=query, body=b""))
+        path = seen.path.replace(f"/boards/{SHORT_LINK}/", f"/boards/{BOARD}/")
+        return CONTRACT.violation(replace(seen, path=path, raw_path=path, query=query, body=b""))
 
     def routes(self) -> list[web.RouteDef]:
         return [
