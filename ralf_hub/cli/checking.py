@@ -1,6 +1,5 @@
 """`check`: everything that is wrong, all of it at once: settings, workspace and, with --live, credentials."""
 
-import asyncio
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -90,6 +89,8 @@ def check(
 
 
 def _look(loaded: "Loaded", *, live: bool) -> Outcome:
+    import asyncio
+
     from ralf_hub.clock import Clock
     from ralf_hub.config import hub_url, instances
     from ralf_hub.connectors.base import ConnectorEnv
@@ -168,6 +169,8 @@ def _events(layout: "Layout", reading: "ScanSettings") -> "tuple[int, list[Probl
 
 async def _ask(settings: "Settings", connectors: "Mapping[str, Connector]") -> "dict[str, Check]":
     """Ask every connector at once whether its credentials work."""
+    import asyncio
+
     from ralf_hub.config import secret_values
     from ralf_hub.connectors.base import Check, NotSentError, UnknownAnswerError
     from ralf_hub.delivery.transport import Transport

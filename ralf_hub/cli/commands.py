@@ -46,4 +46,5 @@ app.command()(keeping.backup)
 app.command()(keeping.restore)
 app.command()(keeping.prune)
 
+app.command()(hub.openapi)
 app.command()(hub.version)

@@ -55,3 +55,12 @@ def version(config: Config = None, db: Db = None, as_json: AsJson = False) -> No
         )
     else:
         say(__version__)
+
+
+def openapi(config: Config = None, db: Db = None, as_json: AsJson = False) -> None:
+    """Print the API as an OpenAPI 3.1 document; it is JSON either way."""
+    del config, db, as_json  # taken like everywhere, so that a script may pass them to every command
+    from ralf_hub.handlers.openapi import encoded
+    from ralf_hub.handlers.table import ENDPOINTS
+
+    typer.echo(encoded(ENDPOINTS), nl=False)

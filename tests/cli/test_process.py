@@ -6,6 +6,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -43,6 +44,32 @@ def test_no_command_shows_which_there_are(place: Place) -> None:
     done = place.run()
     assert "verify" in done.out + done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unneeded"),
+    [
+        ("version", "aiohttp rich asyncio jinja2 sqlite3"),
+        ("keys list", "aiohttp asyncio jinja2 slack_sdk"),
+        ("outbox list", "aiohttp asyncio jinja2 slack_sdk"),
+        ("why 1", "aiohttp jinja2 slack_sdk"),
+    ],
+)
+def test_a_command_imports_no_more_than_it_needs(day: Place, arguments: str, unneeded: str) -> None:
+    """Commands start fast because of this; times would only measure the machine."""
+    code = (
+        "import sys\nfrom ralf_hub.cli import main\ntry:\n main()\nfinally:\n"
+        f" print(sorted(set({unneeded.split()!r}) & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments.split()],
+        cwd=day.folder,
+        env=day.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.splitlines()[-1] == "[]"
 
 
 # --- pipes and signals ----------------------------------------------------------------------------

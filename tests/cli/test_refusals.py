@@ -5,7 +5,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import typer
 
+from ralf_hub.cli.commands import app
 from ralf_hub.store import schema
 from tests.cli.helpers import Place
 
@@ -37,6 +39,19 @@ ALL = (
 
 def named(command: list[str]) -> str:
     return " ".join(command[:2])
+
+
+def test_every_command_takes_the_common_options() -> None:
+    groups, seen = [typer.main.get_command(app)], 0
+    while groups:
+        for command in groups.pop().commands.values():  # type: ignore[attr-defined]
+            if hasattr(command, "commands"):
+                groups.append(command)
+                continue
+            seen += 1
+            options = {option for parameter in command.params for option in parameter.opts}
+            assert options >= {"--config", "--db", "--json"}, command.name
+    assert seen >= len(ALL)
 
 
 @pytest.mark.parametrize("command", ALL, ids=named)
