@@ -97,13 +97,19 @@ def _example(endpoint: Endpoint) -> dict[str, Any]:
     return {"example": EXAMPLES[endpoint.name]} if endpoint.name in EXAMPLES else {}
 
 
+def body_name(model: type[BaseModel]) -> str:
+    """Return the name of a body's schema; where an answer has that name, it is the request of the two."""
+    return f"{model.__name__}Request" if model.__name__ in SCHEMAS else model.__name__
+
+
 def _model(model: type[BaseModel], schemas: dict[str, Schema]) -> Schema:
     """Put the schema of a body into *schemas* and return a reference to it."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     for name, inner in schema.pop("$defs", {}).items():
         schemas.setdefault(name, inner)
-    schemas[model.__name__] = schema
-    return ref(model.__name__)
+    name = body_name(model)
+    schemas[name] = schema
+    return ref(name)
 
 
 def _parameters(endpoint: Endpoint) -> Iterator[Schema]:

@@ -15,7 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from ralf_hub.endpoint import Endpoint
 from ralf_hub.errors import PROBLEMS
-from ralf_hub.handlers.openapi import encoded
+from ralf_hub.handlers.openapi import body_name, encoded
 from ralf_hub.handlers.samples import EXAMPLES, code_samples, example_path
 from ralf_hub.handlers.table import ENDPOINTS
 from tests.api.conftest import Start
@@ -57,7 +57,7 @@ def schema(name: str) -> Draft202012Validator:
 def test_examples_are_what_the_endpoint_takes(endpoint: Endpoint) -> None:
     assert endpoint.body is not None
     endpoint.body.model_validate(EXAMPLES[endpoint.name])
-    schema(endpoint.body.__name__).validate(EXAMPLES[endpoint.name])
+    schema(body_name(endpoint.body)).validate(EXAMPLES[endpoint.name])
 
 
 async def _answers(api: Api) -> dict[str, Reply]:
