@@ -63,9 +63,12 @@ class Outside:
         await self.settle()
 
     def _may_go_now(self) -> bool:
-        """Return whether something is due, and nothing holds the connector."""
+        """Return whether something is due, first in its lane, and nothing holds the connector."""
         now = self.clock.iso()
-        due = "SELECT 1 FROM outbox WHERE state = 'pending' AND next_attempt_at <= ? LIMIT 1"
+        due = (
+            "SELECT 1 FROM outbox AS o WHERE state = 'pending' AND next_attempt_at <= ? AND NOT EXISTS "
+            "(SELECT 1 FROM outbox WHERE state = 'pending' AND lane = o.lane AND id < o.id) LIMIT 1"
+        )
         held = "SELECT 1 FROM connectors WHERE name = ? AND (breaker <> 'closed' OR held_until > ?)"
         return rows(self.house.path, due, (now,)) != [] and not rows(self.house.path, held, (self.name, now))
 
