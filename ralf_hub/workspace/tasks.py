@@ -59,6 +59,8 @@ def read_task(text: str, source: TaskSource, zone: tzinfo = UTC) -> tuple[TaskRe
     if name != source.stem and not words.is_id(source.stem):
         problems.append(Problem(source.file, None, "the name cannot be an id; some characters were replaced"))
     heading_id, heading_title = _heading(head.heading)
+    if heading_id == source.stem and words.is_id(source.stem):
+        name = source.stem  # it says so itself: the hub writes such ids, whatever they look like
     title = next((t for key in _TITLE_SOURCES if (t := words.filled(head.text(key)))), None)
     if not heading_title and not head.fields:
         problems.append(Problem(source.file, 1, "neither heading nor header; only its name is known"))
