@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from aiohttp import web
 
@@ -25,6 +25,9 @@ from ralf_hub.store.write_check import WriteCheck
 from ralf_hub.stream.broadcast import Broadcaster
 from ralf_hub.stream.tickets import Tickets
 from ralf_hub.webhooks.senders import Sender
+
+LARGE_WEBHOOKS_MAX: Final = 4
+"""Webhooks of many megabytes held in memory at once; more of them wait."""
 
 
 class WorkspaceFollower(Protocol):
@@ -59,6 +62,8 @@ class Services:
     workspace: WorkspaceFollower | None = None
     senders: Mapping[str, Sender] = field(default_factory=dict)
     """Who may call with webhooks, by the last part of the path."""
+    large_webhooks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_WEBHOOKS_MAX))
+    """Taken while a large body is held in memory."""
     settings_problem: str | None = None
     """Why the settings file was not taken when it last changed; None when it was."""
     stopping: bool = False

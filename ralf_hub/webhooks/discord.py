@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from ralf_hub.model import Json
-from ralf_hub.texts import plain
+from ralf_hub.texts import fit, plain
 from ralf_hub.verdicts import Signed
 from ralf_hub.webhooks.received import (
     Command,
@@ -21,6 +21,7 @@ _PING, _COMMAND, _COMPONENT = 1, 2, 3
 _ANSWER, _ONLY_FOR_THEM = 4, 64
 _MARKUP: Final = re.compile(r"([\\*_~`|>#\[\]()<@-])")
 OPTIONS_MAX: Final = 25
+CONTENT_LENGTH_MAX: Final = 2_000
 
 
 def read(request: Signed) -> Received:
@@ -45,7 +46,11 @@ def read(request: Signed) -> Received:
 def answer(text: str, received: Received) -> Reply:
     """Return the answer to a command, seen by who gave it; nothing in it can mention anybody."""
     del received
-    data = {"content": escape(text), "flags": _ONLY_FOR_THEM, "allowed_mentions": {"parse": []}}
+    data = {
+        "content": fit(text, CONTENT_LENGTH_MAX, escape),
+        "flags": _ONLY_FOR_THEM,
+        "allowed_mentions": {"parse": []},
+    }
     return Reply({"type": _ANSWER, "data": data})
 
 

@@ -6,8 +6,9 @@ raises `HubError` (`validation_failed`, `unsupported_media_type`) and nothing el
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -33,6 +34,7 @@ TASK_MENTION: Final = re.compile(
 _MARKED: Final = re.compile(r"\bralf:evt_|\bralf-t-[0-9a-f]")
 """What the hub writes into everything it makes outside: `ralf:<event id>`, at Jira a label."""
 MENTIONS_MAX: Final = 10
+BEGINNINGS_MAX: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +210,22 @@ def dedup(delivery_id: str, request: Signed) -> str:
 
 
 def mentions_in(*texts: str) -> tuple[str, ...]:
-    """Return the ids of tasks that *texts* name: `TASK-...` or `ralf:<id>`."""
-    found = (match[1] or match[2] for text in texts for match in TASK_MENTION.finditer(text))
-    return tuple(dict.fromkeys(name.rstrip(".-_") for name in found))[:MENTIONS_MAX]
+    """Return the ids of tasks that *texts* name: `TASK-...` or `ralf:<id>`.
+
+    A branch goes on after the id (`TASK-17-oil-the-wheel`): such a name is followed by its beginnings, the longest first.
+    """
+    found = islice((match for text in texts for match in TASK_MENTION.finditer(text)), MENTIONS_MAX)
+    return tuple(dict.fromkeys(name for match in found for name in _names(match)))
+
+
+def _names(match: re.Match[str]) -> Iterator[str]:
+    name = (match[1] or match[2]).rstrip(".-_")
+    yield name
+    for _ in range(BEGINNINGS_MAX if match[2] else 0):
+        name, mark, _ = name.rpartition("-")
+        if not mark or name == "TASK":
+            return
+        yield name
 
 
 def is_marked(texts: Sequence[Any]) -> bool:

@@ -162,9 +162,11 @@ async def test_a_success_nobody_waited_for_makes_nothing(door: Api) -> None:
 @pytest.mark.parametrize("where", ["branch", "title", "body"])
 async def test_a_merged_pull_request_completes_the_task_it_names(door: Api, where: str) -> None:
     task = await door.task(id="TASK-17-abc")
-    named = {"branch": "ralf/TASK-17-abc", "title": "TASK-17-abc: oil it", "body": "Done. ralf:TASK-17-abc"}[
-        where
-    ]
+    named = {
+        "branch": "ralf/TASK-17-abc-oil-the-wheel",
+        "title": "TASK-17-abc: oil it",
+        "body": "Done. ralf:TASK-17-abc",
+    }[where]
     reply = await github(door, merged(**{where: named}), "pull_request")
     assert reply.json["task_id"] == task["id"]
     assert (await door.get(f"/tasks/{task['id']}")).json["status"] == "completed"
