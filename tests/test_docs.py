@@ -35,6 +35,11 @@ LANGUAGES: Final = {"sh", "toml", "sql", "python", "json", "text"}
 ENVIRONMENT: Final = {
     "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T0/B0/aaaaaaaa",
     "SLACK_BOT_TOKEN": "xoxb-1-2-a",
+    "JIRA_EMAIL": "ralf@example.org",
+    "JIRA_API_TOKEN": "ATATT3x",
+    "TRELLO_API_KEY": "0123456789abcdef",
+    "TRELLO_TOKEN": "ATTA0123456789",
+    "TRELLO_BOARD_ID": "Xy12AbCd",
 }
 
 
