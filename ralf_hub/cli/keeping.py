@@ -99,7 +99,7 @@ def restore(source: Backup, config: Config = None, db: Db = None, as_json: AsJso
 
 
 def prune(config: Config = None, db: Db = None, as_json: AsJson = False) -> None:
-    """Delete what is older than `[retention]` says, a little at a time, also while the hub runs."""
+    """Delete what is older than the settings keep it, a little at a time, also while the hub runs."""
     from ralf_hub.cli.output import print_json, progress, say
     from ralf_hub.clock import system_now
     from ralf_hub.store import retention

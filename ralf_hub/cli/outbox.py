@@ -10,6 +10,7 @@ import typer
 
 from ralf_hub.cli import common
 from ralf_hub.cli.common import AsJson, CommandError, Config, Db
+from ralf_hub.clock import FAR_FUTURE
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -97,9 +98,11 @@ def list_(
 
 def _row(delivery: "Delivery") -> tuple[object, ...]:
     when = {
-        State.PENDING: f"next {delivery.due_at}" if delivery.due_at else "in its turn",
+        State.PENDING: f"next {delivery.next_attempt_at}",
         State.DELIVERED: f"at {delivery.delivered_at}",
     }.get(State(delivery.state), f"made {delivery.created_at}")
+    if delivery.state == State.PENDING and delivery.next_attempt_at == FAR_FUTURE:
+        when = "after the one before it"
     return (
         delivery.id,
         delivery.state,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
 
+from ralf_hub.clock import FAR_FUTURE
 from ralf_hub.model import Json
 from ralf_hub.store import retention
 from ralf_hub.store.routes import in_force
@@ -26,6 +27,7 @@ KINDS: Final = {
     "orphaned": "deliveries whose event is not there, or is another than they say",
     "misrouted": "events routed otherwise than the routes in force say",
     "vanished": "events that are not there though later and earlier ones are",
+    "stuck": "deliveries that wait for one before them in their lane that is not there",
     "miscounted": "kept counts that differ from what they count",
     "unlinked": "links that are said to stand and name nothing outside",
     "damaged": "faults of the database file itself",
@@ -95,6 +97,7 @@ def steps(routes: Routes | None, *, integrity: bool = True) -> list[Step]:
         ("deliveries against events", _deliveries),
         ("events against routes", lambda conn, report: _routes(conn, report, routes)),
         ("gaps", _gaps),
+        ("lanes", _lanes),
         ("counts", _counts),
         ("links", _links),
         ("states", _states),
@@ -248,6 +251,21 @@ def _gap_finding(before: int, seq: int) -> Finding:
     one = seq == before + 2
     message = f"event {before + 1} is gone" if one else f"events {before + 1} to {seq - 1} are gone"
     return Finding("vanished", message, before + 1)
+
+
+_STUCK: Final = f"""
+  FROM outbox o WHERE o.state = 'pending' AND o.next_attempt_at >= '{FAR_FUTURE}' AND NOT EXISTS
+    (SELECT 1 FROM outbox p INDEXED BY outbox_lane
+     WHERE p.state = 'pending' AND p.connector = o.connector AND p.lane = o.lane AND p.id < o.id)"""
+
+
+def _lanes(conn: sqlite3.Connection, report: Report) -> None:
+    """Look for deliveries that would never be due: they wait for one before them, and there is none."""
+    n = scalar(conn, f"SELECT count(*) {_STUCK}")
+    if n:
+        rows = conn.execute(f"SELECT o.event_seq, o.event_id, o.connector, o.id {_STUCK} ORDER BY o.id")
+        message = "is never due, for nothing before it is pending; `ralf-hub outbox replay` makes it due"
+        report.add("stuck", n, (Finding("stuck", message, *row) for row in rows))
 
 
 # --- counts, links, states, the file --------------------------------------------------------------
