@@ -32,7 +32,7 @@ API_VERSION: Final = "2022-11-28"
 SECONDARY_LIMIT_WAIT_S: Final = 60.0
 """What GitHub asks for where a limit names no time."""
 
-_REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
+_REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
 _WEB_URL: Final = re.compile(r"^(?:https?://[^/]+/|git@[^:]+:)?([^/\s]+/[^/\s]+?)(?:\.git)?/?$")
 _PULL: Final = re.compile(r"(?:https?://[^/]+/([^/]+/[^/]+)/pull/|#)?([1-9][0-9]{0,18})")
 _NOT_FOUND: Final = frozenset({404})

@@ -32,7 +32,7 @@ API_PATH: Final = "/api/v4"
 LIMIT_WAIT_S: Final = 60.0
 """GitLab counts by the minute; this long where a limit names no time."""
 
-_PROJECT: Final = re.compile(r"[1-9][0-9]{0,18}|[A-Za-z0-9_.][\w.-]*(?:/[A-Za-z0-9_.][\w.-]*)+")
+_PROJECT: Final = re.compile(r"[1-9][0-9]{0,18}|\w[\w.-]*(?:/(?!\.{1,2}(?:/|$))[\w.][\w.-]*)+")
 _WEB_URL: Final = re.compile(r"^(?:https?://[^/]+/|git@[^:]+:)(.+?)(?:\.git)?/?$")
 _MERGE: Final = re.compile(r"(?:https?://[^/]+/(.+?)/-/merge_requests/|!)?([1-9][0-9]{0,18})")
 

@@ -7,7 +7,7 @@ those get a zero-width space after their sign.
 """
 
 import re
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final
 
 from ralf_hub.texts import clean, fit, one_line
@@ -18,20 +18,19 @@ NO_BREAK_SPACE: Final = "\u00a0"
 _REFERENCE: Final = re.compile(r'@(?=\S)|#(?=\w)|[!%~$&^](?=[\w"{])|\bGH-(?=\d)', re.IGNORECASE)
 """What starts the name of a person, group, issue, merge request, milestone, label, snippet, epic or alert."""
 _URL: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{0,30}://|\bwww\.)[^\s`<>]+", re.IGNORECASE)
-_PUNCTUATION: Final = re.compile(r"[\\`*_\[\]~|$]")
 _STARTS_BLOCK: Final = re.compile(r"[#+=:-]")
 _NUMBERED: Final = re.compile(r"([0-9]{1,9})([.)])")
-_ENTITIES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_ESCAPES: Final = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {char: f"\\{char}" for char in r"\`*_[]~|$"}
+)
 
 
 def escape(text: str) -> str:
     """Return *text* as Markdown that shows it as it is, its lines kept, its URLs as code and not as links."""
     lines = [_line(line) for line in clean(text).expandtabs(4).split("\n")]
-    joined = lines[0]
-    for before, line in pairwise(lines):
-        # A backslash at its end keeps a line apart from the next one of its paragraph.
-        joined += ("\\\n" if before and line else "\n") + line
-    return joined
+    # A backslash at its end keeps a line apart from the next one of its paragraph.
+    ends = ("\\\n" if line and after else "\n" for line, after in pairwise(lines))
+    return "".join(chain.from_iterable(zip(lines, (*ends, ""), strict=True)))
 
 
 def title(text: str, limit: int) -> str:
@@ -65,6 +64,8 @@ def _line(text: str) -> str:
 
 
 def _inline(text: str) -> str:
+    if "://" not in text and "www." not in text.lower():  # true of most lines, and then there is nothing to find
+        return _words(text)
     done, end = [], 0
     for url in _URL.finditer(text):
         done += [_words(text[end : url.start()]), f"`{url[0]}`"]
@@ -73,7 +74,7 @@ def _inline(text: str) -> str:
 
 
 def _words(text: str) -> str:
-    return _PUNCTUATION.sub(r"\\\g<0>", _nameless(text).translate(_ENTITIES))
+    return _nameless(text).translate(_ESCAPES)
 
 
 def _nameless(text: str) -> str:
