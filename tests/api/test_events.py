@@ -169,12 +169,22 @@ async def test_many_wait_at_once(api: Api) -> None:
     assert all(len(page.json["events"]) == 1 for page in pages)
 
 
-async def test_an_event_committed_while_the_table_is_looked_at_is_not_slept_through(api: Api) -> None:
+@pytest.mark.parametrize("look", ["first", "later"])
+async def test_an_event_committed_while_the_table_is_looked_at_is_not_slept_through(
+    api: Api, look: str
+) -> None:
     """The look found nothing, then came the event, then the wait began: it must not wait for the next event."""
+    question = "/events?type=wanted&wait=30"
+    if look == "later":
+        waiting = asyncio.create_task(api.get(question))
+        await eventually(lambda: api.hub.feed._news._waiters)
     first, behind = [Hold(), Hold()], [Hold(), Hold()]
     reads = [asyncio.create_task(api.hub.db.read(hold)) for hold in first]
     await eventually(lambda: all(hold.reached.is_set() for hold in first))
-    waiting = asyncio.create_task(api.get("/events?wait=30"))
+    if look == "first":
+        waiting = asyncio.create_task(api.get(question))
+    else:
+        await emit(api, "other")
     await eventually(lambda: sum(len(reader.waiting) for reader in api.hub.db._readers) == 1)
     # These share the look's batch, one on either thread: its result comes back only when they are through.
     reads += [asyncio.create_task(api.hub.db.read(hold)) for hold in behind]
@@ -182,7 +192,7 @@ async def test_an_event_committed_while_the_table_is_looked_at_is_not_slept_thro
     for hold in first:
         hold.released.set()
     await eventually(lambda: all(hold.reached.is_set() for hold in behind))
-    await emit(api)
+    await emit(api, "wanted")
     for hold in behind:
         hold.released.set()
     async with asyncio.timeout(handler.LOOK_AGAIN_S / 2):

@@ -240,6 +240,7 @@ async def test_an_older_view_of_the_keys_never_wins(api: Api, db_path: Path) -> 
     )
     conn.close()
     newer = asyncio.create_task(api.hub.reload_keys())
+    await asyncio.wait({newer}, timeout=0.1)  # it has every chance to be done before the older one
     held.set()
     await asyncio.gather(older, newer)
     assert set(api.hub.keyring._stored) == {"abc"}

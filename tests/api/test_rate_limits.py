@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.api.conftest import Start
-from tests.api.helpers import EVERYTHING, ONLY, OTHER, V1, Api, Reply
+from tests.api.helpers import ONLY, OTHER, V1, Api, Reply
 from tests.support import SettableClock
 
 
@@ -170,12 +170,3 @@ async def test_what_is_no_address_falls_back_to_the_proxy(limited) -> None:
     assert await guesses(api, 1, "198.51.100.1", "nonsense") == [401]
     assert await guesses(api, 1, "unknown") == [401]
     assert await guesses(api, 2, "127.0.0.9") == [401, 429]
-
-
-async def test_limits_follow_the_settings_without_a_restart(limited, ticks: Ticks, start: Start) -> None:
-    api = await limited()
-    assert await many(api, 6) == [200] * 5 + [429]
-    api.hub.limits.per_minute = 60
-    ticks.s += 1
-    assert await many(api, 1) == [200]
-    assert (await api.get("/tasks", key=EVERYTHING)).headers["RateLimit-Policy"] == '"default";q=60;w=60'
