@@ -1,0 +1,53 @@
+"""`[logging] format`: lines for people or for programs."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from ralf_hub.cli.logs import JsonLines, set_up
+from ralf_hub.clock import parse_iso
+from ralf_hub.config.models import LoggingSettings
+
+
+@pytest.fixture(autouse=True)
+def root() -> Iterator[logging.Logger]:
+    found = logging.getLogger()
+    handlers, level = found.handlers[:], found.level
+    yield found
+    found.handlers[:] = handlers
+    found.setLevel(level)
+
+
+def test_json_lines_are_whole_however_many_lines_a_message_has() -> None:
+    record = logging.LogRecord("ralf_hub.x", logging.WARNING, __file__, 1, "two\nlines %s", ("ü",), None)
+    line = JsonLines().format(record)
+    assert "\n" not in line
+    told = json.loads(line)
+    assert {key: told[key] for key in ("level", "logger", "message")} == {
+        "level": "warning",
+        "logger": "ralf_hub.x",
+        "message": "two\nlines ü",
+    }
+    assert abs(parse_iso(told["at"]) - record.created * 1000) <= 1
+    assert "error" not in told
+
+
+def test_an_error_carries_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(LoggingSettings(level="info", format="json"))
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        logging.getLogger("ralf_hub").exception("it failed")
+    told = json.loads(capsys.readouterr().err)
+    assert (told["level"], told["message"]) == ("error", "it failed")
+    assert told["error"].endswith("ValueError: broken")
+
+
+def test_for_people_it_is_a_line(capsys: pytest.CaptureFixture[str], root: logging.Logger) -> None:
+    set_up(LoggingSettings(level="warning", format="console"))
+    logging.getLogger("ralf_hub").info("not this")
+    logging.getLogger("ralf_hub").warning("but %s", "this")
+    assert capsys.readouterr().err.endswith(" WARNING but this\n")
+    assert len(root.handlers) == 1
