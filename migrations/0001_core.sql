@@ -87,7 +87,7 @@ CREATE TABLE outbox (
   payload          TEXT NOT NULL CHECK (json_valid(payload)),
   state            TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered', 'dead', 'cancelled')),
   attempts         INTEGER NOT NULL DEFAULT 0,
-  next_attempt_at  TEXT NOT NULL,
+  next_attempt_at  TEXT NOT NULL, -- 9999-12-31T23:59:59.999Z: when the one before it in its lane is done
   first_attempt_at TEXT, -- set before a creating action is first sent: from then on it may exist outside
   last_outcome     TEXT,
   last_error       TEXT,
@@ -171,8 +171,8 @@ END;
 CREATE TRIGGER outbox_replayed AFTER UPDATE OF state ON outbox WHEN old.state <> 'pending' AND new.state = 'pending' BEGIN
   UPDATE outbox
   SET attempts = 0, delivered_at = NULL,
-      replayed_at = CASE WHEN new.replayed_at IS NOT old.replayed_at THEN new.replayed_at
-                         ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END
+      next_attempt_at = iif(new.next_attempt_at = '9999-12-31T23:59:59.999Z', created_at, new.next_attempt_at),
+      replayed_at = iif(new.replayed_at IS NOT old.replayed_at, new.replayed_at, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
   WHERE id = new.id;
 END;
 
@@ -183,20 +183,29 @@ WHEN new.next_attempt_at NOT GLOB '????-??-??T??:??:??.???Z' BEGIN
   UPDATE outbox SET next_attempt_at = strftime('%Y-%m-%dT%H:%M:%fZ', new.next_attempt_at) WHERE id = new.id;
 END;
 
--- What waited in its lane for a delivery that is pending no more, whoever decided so, is due.
+-- Lanes: only the first pending delivery of a lane is due at some time, those behind it wait. When it is done, taken
+-- away or moved, whoever does it, the next one is due. So nobody ever looks at a lane's whole length.
 CREATE TRIGGER outbox_lane_moves_on AFTER UPDATE OF state ON outbox
 WHEN old.state = 'pending' AND new.state <> 'pending' AND new.lane IS NOT NULL BEGIN
   UPDATE outbox SET next_attempt_at = created_at
-  WHERE id = (SELECT id FROM outbox INDEXED BY outbox_lane
-              WHERE state = 'pending' AND connector = new.connector AND lane = new.lane ORDER BY id LIMIT 1)
-    AND id > new.id AND attempts = 0 AND next_attempt_at > created_at;
+  WHERE next_attempt_at = '9999-12-31T23:59:59.999Z'
+    AND id = (SELECT id FROM outbox INDEXED BY outbox_lane
+              WHERE state = 'pending' AND connector = new.connector AND lane = new.lane ORDER BY id LIMIT 1);
 END;
-CREATE TRIGGER outbox_lane_moves_on_without AFTER DELETE ON outbox
-WHEN old.state = 'pending' AND old.lane IS NOT NULL BEGIN
+CREATE TRIGGER outbox_lane_shortened AFTER DELETE ON outbox WHEN old.state = 'pending' AND old.lane IS NOT NULL BEGIN
   UPDATE outbox SET next_attempt_at = created_at
-  WHERE id = (SELECT id FROM outbox INDEXED BY outbox_lane
-              WHERE state = 'pending' AND connector = old.connector AND lane = old.lane ORDER BY id LIMIT 1)
-    AND id > old.id AND attempts = 0 AND next_attempt_at > created_at;
+  WHERE next_attempt_at = '9999-12-31T23:59:59.999Z'
+    AND id = (SELECT id FROM outbox INDEXED BY outbox_lane
+              WHERE state = 'pending' AND connector = old.connector AND lane = old.lane ORDER BY id LIMIT 1);
+END;
+CREATE TRIGGER outbox_lane_changed AFTER UPDATE OF connector, lane ON outbox WHEN new.state = 'pending' BEGIN
+  UPDATE outbox SET next_attempt_at = created_at
+  WHERE next_attempt_at = '9999-12-31T23:59:59.999Z'
+    AND (id = (SELECT id FROM outbox INDEXED BY outbox_lane
+               WHERE state = 'pending' AND connector = old.connector AND lane = old.lane ORDER BY id LIMIT 1)
+         OR id = (SELECT id FROM outbox INDEXED BY outbox_lane
+                  WHERE state = 'pending' AND connector = new.connector AND lane = new.lane ORDER BY id LIMIT 1)
+         OR (id = new.id AND new.lane IS NULL));
 END;
 
 -- Views for people with sqlite3 in hand.

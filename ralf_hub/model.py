@@ -88,6 +88,9 @@ SCOPES: Final = (
 DELIVERED, DEAD = "delivered", "dead"
 DELIVERY_STATES: Final = (PENDING, DELIVERED, DEAD, CANCELLED)
 
+LANE_WAITS: Final = "9999-12-31T23:59:59.999Z"
+"""The `next_attempt_at` of a delivery that waits for the one before it in its lane; a trigger makes it due."""
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -185,6 +188,11 @@ class Delivery:
     created_at: str = ""
     delivered_at: str | None = None
     replayed_at: str | None = None
+
+    @property
+    def due_at(self) -> str | None:
+        """When it goes next; None where it is not pending, or waits for the one before it in its lane."""
+        return self.next_attempt_at if self.state == PENDING and self.next_attempt_at != LANE_WAITS else None
 
     @property
     def entity(self) -> tuple[str, str] | None:

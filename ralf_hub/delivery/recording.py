@@ -114,8 +114,6 @@ def _verdict(item: Finished, judgement: Judgement, redact: Callable[[str], str])
         attempts=judgement.attempts,
         next_attempt_at=judgement.next_attempt_at,
         last_error=_shown(judgement.error or "", redact, verdicts.ERROR_LENGTH_MAX),
-        lane=delivery.lane,
-        connector=delivery.connector,
     )
 
 

@@ -53,7 +53,7 @@ def delivery_json(delivery: Delivery) -> dict[str, Json]:
         "state": delivery.state,
         "attempts": delivery.attempts,
         "attempts_counted": delivery.attempts,
-        "next_attempt_at": delivery.next_attempt_at if delivery.state == "pending" else None,
+        "next_attempt_at": delivery.due_at,
         "last_error": delivery.last_error,
         "created_at": delivery.created_at,
         "delivered_at": delivery.delivered_at,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ralf_hub.model import Attempt, Delivery, Json
+from ralf_hub.model import LANE_WAITS, Attempt, Delivery, Json
 from ralf_hub.store.rows import Page, Where, decode_cursor, dump, load, page_of, scalar
 
 _COLUMNS: Final = (
@@ -56,17 +56,17 @@ class Draft:
     """Set where no payload could be made: the duty is kept, dead with this reason, instead of vanishing."""
 
 
+def _has_pending(conn: sqlite3.Connection, connector: str, lane: str) -> bool:
+    found = conn.execute(
+        "SELECT 1 FROM outbox INDEXED BY outbox_lane WHERE state = 'pending' AND connector = ? AND lane = ? LIMIT 1",
+        (connector, lane),
+    )
+    return found.fetchone() is not None
+
+
 def insert(conn: sqlite3.Connection, draft: Draft, *, now: str) -> None:
-    """Put *draft* into the outbox, due now, or when the delivery it must follow in its lane is due."""
-    due = now
-    if draft.lane is not None and draft.dead_because is None:
-        behind = scalar(
-            conn,
-            "SELECT max(next_attempt_at) FROM (SELECT next_attempt_at FROM outbox INDEXED BY outbox_lane "
-            "WHERE state = 'pending' AND connector = ? AND lane = ? ORDER BY id DESC LIMIT 1)",
-            (draft.connector, draft.lane),
-        )
-        due = max(now, behind or now)
+    """Put *draft* into the outbox, due now or, behind another in its lane, when that one is done."""
+    waits = draft.lane is not None and _has_pending(conn, draft.connector, draft.lane)
     conn.execute(
         "INSERT INTO outbox (event_id, event_seq, event_type, task_id, connector, action, lane, payload, state, "
         "next_attempt_at, last_error, created_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -80,7 +80,7 @@ def insert(conn: sqlite3.Connection, draft: Draft, *, now: str) -> None:
             draft.lane,
             dump(draft.payload),
             "dead" if draft.dead_because else "pending",
-            due,
+            LANE_WAITS if waits else now,
             draft.dead_because,
             now,
         ),

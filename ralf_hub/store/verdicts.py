@@ -1,11 +1,11 @@
-"""Recording what tries came to: attempts appended, deliveries moved on, lanes kept honest."""
+"""Recording what tries came to: attempts appended, deliveries moved on."""
 
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ralf_hub.model import DELIVERED, PENDING, Attempt
+from ralf_hub.model import DELIVERED, Attempt
 from ralf_hub.store.rows import dump
 
 ERROR_LENGTH_MAX: Final = 1_000
@@ -21,8 +21,6 @@ class Verdict:
     attempts: int
     next_attempt_at: str
     last_error: str | None
-    lane: str | None
-    connector: str
 
 
 def record(conn: sqlite3.Connection, verdicts: Sequence[Verdict], *, now: str) -> None:
@@ -53,7 +51,7 @@ def record(conn: sqlite3.Connection, verdicts: Sequence[Verdict], *, now: str) -
 
 
 def _not_delivered(conn: sqlite3.Connection, verdict: Verdict) -> None:
-    changed = conn.execute(
+    conn.execute(
         "UPDATE outbox SET state = ?, attempts = ?, next_attempt_at = ?, last_outcome = ?, last_error = ?, "
         "first_attempt_at = coalesce(first_attempt_at, ?) WHERE id = ? AND state = 'pending' AND attempts = ?",
         (
@@ -66,15 +64,4 @@ def _not_delivered(conn: sqlite3.Connection, verdict: Verdict) -> None:
             verdict.attempt.delivery_id,
             verdict.attempts_before,
         ),
-    ).rowcount
-    if changed and verdict.state == PENDING and verdict.lane is not None:
-        _hold_lane(conn, verdict)
-
-
-def _hold_lane(conn: sqlite3.Connection, verdict: Verdict) -> None:
-    """Make what waits in the lane behind a delivery that is tried again later due no earlier: nobody looks in vain."""
-    conn.execute(
-        "UPDATE outbox INDEXED BY outbox_lane SET next_attempt_at = ?4 "
-        "WHERE state = 'pending' AND connector = ?1 AND lane = ?2 AND id > ?3 AND next_attempt_at < ?4",
-        (verdict.connector, verdict.lane, verdict.attempt.delivery_id, verdict.next_attempt_at),
     )
