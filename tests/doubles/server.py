@@ -66,6 +66,8 @@ class Double:
         self.faults: list[Fault] = []
         self.seen: list[Seen] = []
         self.violations: list[str] = []
+        self.before_answering: Callable[[Seen], None] = lambda _: None
+        """Called when the work is done and nobody has been told."""
         self.port = 0
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
@@ -155,7 +157,9 @@ class Double:
             self.violations.append(violation)
             return web.Response(status=400, text=f"violates the description: {violation}")
         fault = self._fault(seen)
-        return await (handler(request) if fault is None else _fail(fault, request, handler))
+        answer = await (handler(request) if fault is None else _fail(fault, request, handler))
+        self.before_answering(seen)
+        return answer
 
     async def _take_faults(self, request: web.Request) -> web.Response:
         self.faults += [Fault(**fault) for fault in await request.json()]

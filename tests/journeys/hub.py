@@ -100,6 +100,10 @@ class Hub:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def is_dead(self) -> bool:
+        assert self._process is not None
+        return self._process.poll() is not None
+
     def kill(self) -> None:
         """SIGKILL: nothing of the process has a chance to tidy up."""
         assert self._process is not None
