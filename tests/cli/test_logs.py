@@ -37,12 +37,12 @@ def test_json_lines_are_whole_however_many_lines_a_message_has() -> None:
 def test_an_error_carries_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     set_up(LoggingSettings(level="info", format="json"))
     try:
-        raise ValueError("broken")
+        int("broken")
     except ValueError:
         logging.getLogger("ralf_hub").exception("it failed")
     told = json.loads(capsys.readouterr().err)
     assert (told["level"], told["message"]) == ("error", "it failed")
-    assert told["error"].endswith("ValueError: broken")
+    assert told["error"].splitlines()[-1].startswith("ValueError: ")
 
 
 def test_for_people_it_is_a_line(capsys: pytest.CaptureFixture[str], root: logging.Logger) -> None:
