@@ -32,17 +32,21 @@ class HmacSettings(Section):
 class CatchUpSettings(Section):
     """GitHub: whom to ask for the deliveries that failed while the hub was away; GitHub never repeats them itself."""
 
-    repo: str = Field(
-        default="", pattern=r"^$|^[\w.-]+/[\w.-]+$", description="The repository, `owner/name`."
-    )
-    org: str = Field(
-        default="", pattern=r"^[\w.-]*$", description="The organisation, where the webhook is one of it."
-    )
+    repo: str = Field(default="", description="The repository, `owner/name`.")
+    org: str = Field(default="", description="The organisation, where the webhook is one of it.")
     hook_id: Int = Field(ge=1, description="The webhook's number: the last part of its page's address.")
     token: SecretStr = Field(
         description="A token that may read and redeliver the webhook (`admin:repo_hook`)."
     )
     base_url: BaseUrl = Field(default="https://api.github.com", description="GitHub's REST API.")
+
+    @field_validator("repo", "org")
+    @classmethod
+    def _named(cls, value: str, info: ValidationInfo) -> str:
+        shape = r"[\w.-]+/[\w.-]+" if info.field_name == "repo" else r"[\w.-]+"
+        if value and re.fullmatch(shape, value) is None:
+            raise ValueError("must be owner/name" if info.field_name == "repo" else "must be a name")
+        return value
 
     @model_validator(mode="after")
     def _one_owner(self) -> "CatchUpSettings":

@@ -43,7 +43,7 @@ from ralf_hub.connectors.slack_answers import (
 from ralf_hub.connectors.slack_layout import answered, buttons, escape, message
 from ralf_hub.connectors.urls import check_http_url, place
 from ralf_hub.connectors.wording import Wording
-from ralf_hub.model import Delivery, Json, Link
+from ralf_hub.model import Delivery, Event, Json, Link
 
 METADATA_TYPE: Final = "ralf_event"
 LOOK_UP_PAGES_MAX: Final = 5
@@ -131,7 +131,7 @@ class SlackConnector(Connector):
     def plan(self, fact: Fact) -> Sequence[Action]:
         """Return one post. A task's first by a bot makes the message that later ones answer under."""
         shown = fact.event.data.get("message")
-        if fact.event.type == "notification" and isinstance(shown, dict) and _pressed(fact.event.source):
+        if self._token and isinstance(shown, dict) and _tells_of_button(fact.event):
             return [Action("update", answered(shown, str(fact.event.data.get("text", ""))))]
         worded = self._wording(fact)
         payload = message(worded)
@@ -314,9 +314,9 @@ class SlackConnector(Connector):
         return Check(ok=True, message=f"the token works: {who}{note}")
 
 
-def _pressed(source: str) -> bool:
-    """Whether an event comes from a verified webhook: no other may have messages of the bot rewritten."""
-    return source.startswith("webhook:")
+def _tells_of_button(event: Event) -> bool:
+    """Whether an event tells what came of a button; only verified webhooks may have messages of the bot rewritten."""
+    return event.type == "notification" and event.source.startswith("webhook:")
 
 
 def _error(response: HttpResponse) -> str:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
 
-from ralf_hub.connectors.slack_layout import cut_mrkdwn, escape, link, message
+from ralf_hub.connectors.slack_layout import answered, buttons, cut_mrkdwn, escape, link, message
 from ralf_hub.connectors.wording import Wording
+from ralf_hub.model import TASK_ID_PATTERN
 from tests.connectors.helpers import TASK, fact
 from tests.doubles.slack import _check_content
 
@@ -114,3 +115,22 @@ def test_any_message_is_one_that_slack_takes(title: str, error: str, template: s
     for block in Block.parse_all(made["blocks"]):
         block.validate_json()
     assert unescape(json.dumps(made))
+
+
+@given(
+    task_id=st.from_regex(TASK_ID_PATTERN, fullmatch=True),
+    name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True),
+)
+def test_buttons_are_a_block_that_slack_takes(task_id: str, name: str) -> None:
+    block = buttons(name, task_id)
+    _check_content({"text": "x", "blocks": [block]})
+    for parsed in Block.parse_all([block]):
+        parsed.validate_json()
+
+
+@given(text=st.text(alphabet="ab<>&\u00e9\n\x1b|", min_size=1, max_size=4000))
+def test_a_message_that_was_answered_keeps_its_words_and_loses_its_buttons(text: str) -> None:
+    shown = {"channel": "C1", "ts": "1.1", "text": "x", "blocks": said(fact(), None)["blocks"]}
+    made = answered(shown, f"T-1 {text}")
+    _check_content({"text": made["text"], "blocks": made["blocks"]})
+    assert made["blocks"][:-1] == shown["blocks"]

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from slack_sdk.errors import SlackApiError
 from slack_sdk.models.blocks import (
+    ActionsBlock,
+    ButtonElement,
     ContextBlock,
     HeaderBlock,
     MarkdownTextObject,
@@ -42,6 +44,18 @@ async def test_the_sdks_webhook_client(slack: Slack) -> None:
     assert slack.messages[0].text == "hello"
     other = await AsyncWebhookClient(f"{slack.url}/services/T/B/x", retry_handlers=[]).send(text="hello")
     assert (other.status_code, other.body) == (404, "no_service")
+
+
+async def test_the_sdks_web_client_posts_buttons_and_changes_the_message(slack: Slack) -> None:
+    web = client(slack)
+    button = ButtonElement(text=PlainTextObject(text="Retry"), action_id="ralf_retry", value="T-1")
+    blocks = [*BLOCKS, ActionsBlock(block_id="ralf slack", elements=[button])]
+    root = await web.chat_postMessage(channel=CHANNEL, text="root", blocks=blocks)
+    await web.chat_update(channel=CHANNEL, ts=root["ts"], text="changed", blocks=BLOCKS)
+    assert slack.messages[0].text == "changed"
+    assert [block["type"] for block in slack.messages[0].blocks] == ["header", "section", "context"]
+    with pytest.raises(SlackApiError, match="message_not_found"):
+        await web.chat_update(channel=CHANNEL, ts="1.1", text="changed")
 
 
 async def test_the_sdks_web_client_posts_threads_and_reads(slack: Slack) -> None:
