@@ -173,7 +173,7 @@ class GitLabApi(IssueApi):
             external_key=f"{self.project}#{number}",
             url=url if isinstance(url, str) else None,
             state="linked",
-            last_state="closed" if answer.get("state") == "closed" else "open",
+            last_state="closed" if answer.get("state") == "closed" else "opened",
         )
 
     def text_of(self, answer: Mapping[str, Json]) -> Json:

@@ -7,8 +7,10 @@
 | task_completed | comment, label, close | create, comment, close |
 | task_failed | comment, label | create, comment, label |
 | task_cancelled | comment, label, close | - |
-| feature_delivered | comment on its pull or merge request | the same |
+| feature_delivered | comment on its pull or merge requests | the same |
 | any other of a task that is subscribed | comment | - |
+
+A task made of a pull request has that for its issue; it is commented and labelled, never closed.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,15 +21,10 @@ from ralf_hub.connectors import markdown
 from ralf_hub.connectors.base import Action, Fact
 from ralf_hub.connectors.objects import description, mark, subject
 from ralf_hub.connectors.wording import Worded
-from ralf_hub.model import Json
+from ralf_hub.model import Json, Link
 from ralf_hub.notices import Notice
 from ralf_hub.texts import clean, cut, fit
 
-SILENT: Final = frozenset(
-    {"queue_changed", "system_alert", "webhook_received", "connector_paused", "connector_resumed"}
-)
-"""Not about the task itself; `webhook_received` would answer a comment with its echo."""
-CREATING: Final = frozenset({"task_created", "task_started", "task_completed", "task_failed"})
 STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     "task_created": (),
     "task_started": ("label",),
@@ -38,6 +35,7 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
 CLOSED_AS: Final = {"task_completed": "completed", "task_cancelled": "not_planned"}
 MERGE_KEYS: Final = ("pull_request", "merge_request", "pr", "mr")
 """Where an event's data or a feature's metadata may name the request it was delivered with."""
+FEATURE_COMMENTS_MAX: Final = 20
 SMALL_PRINT_LENGTH_MAX: Final = 8_000
 
 SIGNS: Final = {
@@ -62,36 +60,45 @@ class Tracker:
 
 def steps(tracker: Tracker, fact: Fact) -> tuple[str, ...] | None:
     """Return the steps for *fact* besides the issue itself; None where it asks for nothing."""
-    kind = fact.event.type
-    if fact.event.task_id is None or kind in SILENT:
+    if fact.event.task_id is None or (fact.link is None and not tracker.create_issues):
         return None
-    if fact.link is not None and fact.link.state == "broken":
-        return None  # told once; a new issue in place of one that someone removed is not for the hub to make
-    if fact.link is None and not (tracker.create_issues and kind in CREATING):
-        return None
-    return tuple(
-        step for step in STEPS.get(kind, ("comment",)) if step != "label" or label_changes(tracker, fact)
-    )
+    wanted = STEPS.get(fact.event.type, ("comment",))
+    return tuple(step for step in wanted if step not in _needless(tracker, fact))
 
 
-def feature_comment(
+def _needless(tracker: Tracker, fact: Fact) -> set[str]:
+    """Return the steps that would change nothing, or what is not the hub's to change."""
+    needless = set() if label_changes(tracker, fact) else {"label"}
+    if fact.link is not None and is_merge(fact.link):
+        needless.add("close")  # a task made of a pull request is done when the work is; the request is not
+    return needless
+
+
+def is_merge(link: Link) -> bool:
+    """Return whether *link* stands for a pull or merge request."""
+    return link.url is not None and ("/pull/" in link.url or "/merge_requests/" in link.url)
+
+
+def feature_comments(
     tracker: Tracker, fact: Fact, worded: Worded, merge_number: Callable[[Json], str | None]
 ) -> list[Action]:
-    """Return the comment on what a feature was delivered with; nothing where that is not known.
+    """Return comments on what a feature was delivered with: the requests named with it, and those of its tasks.
 
     `merge_number` reads a pull or merge request's number.
     """
     payload = comment(tracker, fact, worded)
-    if fact.link is None:
-        known = fact.feature.metadata if fact.feature is not None else {}
-        named = (
-            merge_number(data[key]) for data in (fact.event.data, known) for key in MERGE_KEYS if key in data
-        )
-        number = next((number for number in named if number is not None), None)
-        if number is None:
-            return []
-        payload["merges"] = number
-    return [Action("comment", payload)]
+    if fact.link is not None:
+        return [Action("comment", payload)]
+    known = fact.feature.metadata if fact.feature is not None else {}
+    named = [
+        merge_number(data[key]) for data in (fact.event.data, known) for key in MERGE_KEYS if key in data
+    ]
+    linked = [link.external_id for link in fact.task_links if is_merge(link) and link.state == "linked"]
+    numbers = [number for number in dict.fromkeys((*named, *linked)) if number is not None]
+    return [
+        Action(f"comment:{number}", {**payload, "merges": number})
+        for number in numbers[:FEATURE_COMMENTS_MAX]
+    ]
 
 
 def label_changes(tracker: Tracker, fact: Fact) -> dict[str, Json] | None:

@@ -6,7 +6,6 @@ before a request is repeated that may have worked, and what it means when an iss
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import ClassVar, Final
 
 from ralf_hub.clock import MS_PER_S, iso, parse_iso
@@ -22,19 +21,17 @@ from ralf_hub.connectors.base import (
     Http,
     HttpRequest,
     HttpResponse,
-    NotSentError,
     Outcome,
     Rejected,
     Retry,
     SendContext,
-    UnknownAnswerError,
 )
 from ralf_hub.connectors.issue_api import PAGE_SIZE, IssueApi, IssueSettings, Target, said
+from ralf_hub.connectors.issue_projects import Projects, ask
 from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, name_of
 from ralf_hub.connectors.urls import place
 from ralf_hub.connectors.wording import Worded
 from ralf_hub.model import Delivery, Json, Link
-from ralf_hub.texts import one_line
 
 FOUND: Final = "found: an earlier try had made it"
 LOOK_UP_PAGES_MAX: Final = 20
@@ -42,10 +39,6 @@ LOOK_UP_BYTES_MAX: Final = 16 << 20
 """A page of texts that are all as long as they may be."""
 LOOK_UP_SLACK_S: Final = 300
 """How far the clocks of the service and of this machine may differ."""
-ANSWER_BYTES_MAX: Final = 4 << 20
-"""Services answer with the whole issue they made, however long its text is."""
-NAMES_SHOWN_MAX: Final = 10
-NAMES_KEPT_S: Final = 300
 
 _MISSING: Final = frozenset({301, 404, 410})
 """Moved, deleted, or not to be seen with this token."""
@@ -67,7 +60,7 @@ class IssueConnector(ObjectConnector):
     def __init__(self, name: str, settings: IssueSettings, env: ConnectorEnv) -> None:
         super().__init__(name, settings, env)
         self.api: IssueApi = self.api_class(settings, env.clock)
-        self._names: tuple[int, list[str]] | None = None
+        self._projects = Projects(self.api, env.clock)
         self._tracker = issue_plan.Tracker(
             title_length_max=self.api.title_length_max,
             body_length_max=self.api.body_length_max,
@@ -91,7 +84,9 @@ class IssueConnector(ObjectConnector):
     def plan(self, fact: Fact) -> Sequence[Action]:
         """Return the actions of the table in `issue_plan`."""
         if fact.event.type == "feature_delivered":
-            return issue_plan.feature_comment(self._tracker, fact, self._wording(fact), self.api.merge_number)
+            return issue_plan.feature_comments(
+                self._tracker, fact, self._wording(fact), self.api.merge_number
+            )
         return super().plan(fact)
 
     def steps(self, fact: Fact) -> Sequence[str] | None:
@@ -118,7 +113,7 @@ class IssueConnector(ObjectConnector):
         target = _target(delivery, context.link)
         if target is None:
             return None
-        return self.api.steps(delivery.action, delivery.payload, target)[0].request
+        return self.api.steps(_step(delivery), delivery.payload, target)[0].request
 
     # --- an issue is made -------------------------------------------------------------------------
 
@@ -128,7 +123,7 @@ class IssueConnector(ObjectConnector):
             found = _too_early(delivery, context) or await self._find_issue(delivery, context)
             if found is not None:
                 return found
-        response = await _ask(context.http, self.api.create(delivery.payload))
+        response = await ask(context.http, self.api.create(delivery.payload))
         outcome = self.api.judge(response, creates=True)
         if not isinstance(outcome, Delivered):
             return await self._named(_given_time(outcome), response.status, context.http)
@@ -172,18 +167,18 @@ class IssueConnector(ObjectConnector):
         target = _target(delivery, link)
         if target is None or (link.state == "broken" and delivery.replayed_at is None):
             return Rejected(f"{name_of(link)} is gone; replay this when it is there again")
-        if delivery.action == "comment" and context.may_have_been_sent:
+        if _step(delivery) == "comment" and context.may_have_been_sent:
             found = _too_early(delivery, context) or await self._find_comment(delivery, target, context)
             if found is not None:
                 return found
         status = None
-        for step in self.api.steps(delivery.action, delivery.payload, target):
+        for step in self.api.steps(_step(delivery), delivery.payload, target):
             response = await context.http(step.request)
             status = response.status
-            outcome = self.api.judge(response, creates=delivery.action == "comment")
+            outcome = self.api.judge(response, creates=_step(delivery) == "comment")
             if not isinstance(outcome, Delivered) and response.status not in step.done:
                 return await self._refused(_given_time(outcome), response, target, delivery, context)
-        closed = delivery.action == "close"
+        closed = _step(delivery) == "close"
         return Delivered(status, link=replace(link, state="linked", last_state="closed") if closed else None)
 
     # --- what is there already --------------------------------------------------------------------
@@ -206,7 +201,7 @@ class IssueConnector(ObjectConnector):
     ) -> AsyncIterator[list[dict[str, Json]] | Outcome]:
         """Yield the pages of a list up to a bound, or the verdict on the answer that was none."""
         for number in range(1, LOOK_UP_PAGES_MAX + 1):
-            response = await _ask(http, request(number), LOOK_UP_BYTES_MAX)
+            response = await ask(http, request(number), LOOK_UP_BYTES_MAX)
             outcome = self.api.judge(response)
             answer = response.json()
             if isinstance(outcome, Delivered) and not isinstance(answer, list):
@@ -233,12 +228,12 @@ class IssueConnector(ObjectConnector):
         context: SendContext,
     ) -> Outcome:
         """Return *outcome*, made precise by a question: is it this issue, or the project, or the token."""
-        if isinstance(outcome, CredentialsBroken) and delivery.action == "comment":
-            answer = (await _ask(context.http, self.api.read(target))).json()
+        if isinstance(outcome, CredentialsBroken) and _step(delivery) == "comment":
+            answer = (await ask(context.http, self.api.read(target))).json()
             if isinstance(answer, dict) and self.api.is_locked(answer):
                 return Rejected(f"{self.api.key(target)} is locked and takes no comments", response.status)
         if response.status in _MISSING:
-            answer = await _ask(context.http, self.api.project_request())
+            answer = await ask(context.http, self.api.project_request())
             project = self.api.judge(answer)
             if not isinstance(project, Delivered):
                 return await self._named(project, answer.status, context.http)
@@ -250,45 +245,16 @@ class IssueConnector(ObjectConnector):
         """Return *outcome*; where the project was not found, name those that there are."""
         if status != 404 or not isinstance(outcome, Rejected):  # noqa: PLR2004 - not found
             return outcome
-        return replace(outcome, reason=await self._unknown_project(http))
-
-    async def _unknown_project(self, http: Http) -> str:
-        unknown = f"there is no {self.api.project_word} {self.api.project}, or the token cannot see it"
-        names = await self._project_names(http)
-        if not names:
-            return unknown
-        near = get_close_matches(self.api.project, names, n=NAMES_SHOWN_MAX, cutoff=0.3)
-        shown = [*near, *(name for name in names if name not in near)][:NAMES_SHOWN_MAX]
-        more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-        return f"{unknown}; it sees {', '.join(shown)}{more}"
-
-    async def _project_names(self, http: Http) -> list[str]:
-        """Return the projects the token sees, asked for at most once in a while; none where they cannot be read."""
-        now = self.env.clock.now()
-        if self._names is not None and now - self._names[0] < NAMES_KEPT_S * MS_PER_S:
-            return self._names[1]
-        try:
-            response = await _ask(http, self.api.projects_request())
-        except (NotSentError, UnknownAnswerError):
-            return []
-        answer = response.json()
-        found = (
-            [self.api.project_name(item) for item in answer if isinstance(item, dict)]
-            if isinstance(answer, list)
-            else []
-        )
-        names = sorted({one_line(name)[:200] for name in found if isinstance(name, str)})
-        self._names = (now, names)
-        return names
+        return replace(outcome, reason=await self._projects.unknown(http))
 
     # --- checking ---------------------------------------------------------------------------------
 
     async def validate(self, http: Http) -> Check:
         """Read the project: whether it is there, keeps issues, and what the token may do."""
-        response = await _ask(http, self.api.project_request())
+        response = await ask(http, self.api.project_request())
         outcome = self.api.judge(response)
         if response.status == 404:  # noqa: PLR2004 - not found
-            return Check(ok=False, message=await self._unknown_project(http))
+            return Check(ok=False, message=await self._projects.unknown(http))
         if not isinstance(outcome, Delivered):
             return Check(ok=False, message=outcome.reason)
         answer = response.json()
@@ -297,9 +263,9 @@ class IssueConnector(ObjectConnector):
         return self.api.project_check(answer)
 
 
-async def _ask(http: Http, request: HttpRequest, bytes_max: int = ANSWER_BYTES_MAX) -> HttpResponse:
-    """Send a request whose answer is read, not only judged."""
-    return await http(replace(request, response_bytes_max=bytes_max))
+def _step(delivery: Delivery) -> str:
+    """Return what is done, without what it is done to: `comment:12` is a comment."""
+    return delivery.action.partition(":")[0]
 
 
 def _target(delivery: Delivery, link: Link | None) -> Target | None:

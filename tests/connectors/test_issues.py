@@ -93,7 +93,7 @@ async def test_the_link_is_what_people_and_webhooks_know_the_issue_by(case: Case
     link = outcomes[0].link
     assert link is not None
     assert (link.connector, link.external_id, link.external_key, link.state, link.last_state) == (
-        case.kind, "1", f"{case.project}#1", "linked", "open",
+        case.kind, "1", f"{case.project}#1", "linked", "open" if case.kind == "github" else "opened",
     )  # fmt: skip
     assert (link.url or "").endswith("/issues/1")
     assert link.marker == f"ralf:{rows[0].event_id}"
@@ -185,6 +185,28 @@ async def test_a_feature_is_told_on_what_it_was_delivered_with(
     assert outcome.link is None
     assert "Feature delivered: Login" in case.tracker.merge.comments[0].body
     assert case.tracker.made == []
+
+
+async def test_a_feature_is_told_on_the_requests_of_its_tasks(case: Case, http: Http) -> None:
+    url = f"https://{case.kind}.com/x/{'pull' if case.kind == 'github' else '-/merge_requests'}"
+    links = tuple(
+        Link(case.kind, str(number), url=f"{url}/{number}", state="linked") for number in (MERGE_NUMBER, 7, 7)
+    )
+    issue = Link(case.kind, "1", url="https://x/issues/1", state="linked")
+    gone = replace(links[0], external_id="8", state="broken")
+    lane = Lane(case.made(), http)
+    rows = lane.plan(replace(delivered({"pr": 9}), task_links=(*links, issue, gone)))
+    assert [row.action for row in rows] == ["comment:9", f"comment:{MERGE_NUMBER}", "comment:7"]
+    assert isinstance(await lane.once(rows[1]), Delivered)
+    assert len(case.tracker.merge.comments) == 1
+
+
+def test_a_request_a_task_was_made_of_is_never_closed(case: Case) -> None:
+    """Closing it would throw the work away that the task was to review."""
+    lane = Lane(case.made(), nowhere)
+    lane.link = Link(case.kind, "7", url=f"https://x/{case.project}/pull/7", state="linked")
+    for kind in ("task_completed", "task_cancelled"):
+        assert [action.name for action in lane.made.plan(lane.about(kind))] == ["comment", "label"]
 
 
 @pytest.mark.parametrize(
