@@ -44,6 +44,7 @@ class Hub:
         self._env.pop("RALF_HUB_CONFIG", None)
         self._process: subprocess.Popen[bytes] | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._starts = 0
         self.config = folder / "ralf-hub.toml"
         self.write_settings(settings, api=api)
 
@@ -61,9 +62,11 @@ class Hub:
     async def start(self, *arguments: str) -> Self:
         """Start the process and wait until it answers."""
         self._process = self._spawn(arguments)
+        self._starts += 1
         if self._session is None:
             self._session = aiohttp.ClientSession()
         await eventually(self._answers, within_s=START_WITHIN_S)
+        await eventually(self._has_greeted, within_s=START_WITHIN_S)
         if not self.key and (found := _KEY.search(self.output.read_text(encoding="utf-8"))):
             self.key = found[0]
         return self
@@ -78,6 +81,10 @@ class Hub:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+
+    def _has_greeted(self) -> bool:
+        """The line with the address, and at the first start the key, comes when all is ready."""
+        return self.output.read_text(encoding="utf-8").count("ralf-hub is running") >= self._starts
 
     async def _answers(self) -> bool:
         assert self._process is not None

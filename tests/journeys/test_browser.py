@@ -161,7 +161,7 @@ async def test_the_page_survives_a_kill_and_misses_nothing(tmp_path: Path) -> No
             "li"
         )
         for text in ("Before the kill", "After the kill"):
-            assert await rows.filter(has_text=text).filter(has_text="task created").count() == 1
+            await expect(rows.filter(has_text=text).filter(has_text="task created")).to_have_count(1)
         await shot(page, "after-a-kill")
 
 
