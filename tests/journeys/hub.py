@@ -124,7 +124,11 @@ class Hub:
         return await asyncio.to_thread(self._process.wait, STOP_WITHIN_S)
 
     async def __aenter__(self) -> Self:
-        return await self.start()
+        try:
+            return await self.start()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
