@@ -122,8 +122,7 @@ async def _take_from(call: Call, sender: Sender) -> Answer:
     if not verdict.ok:
         await _refuse(call, arrival, verdict)
     try:
-        received: Received = await _aside(body, sender.read, signed)
-        rules = sender.chosen(received)
+        received, rules = await _aside(body, sender.understand, signed)
         request = _request(received) if any(rule.do == "apply" for rule in rules) else None
     except HubError as error:
         await _reject(call, arrival, error.code, "; ".join(item.message for item in error.errors))

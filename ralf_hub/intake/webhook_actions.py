@@ -169,7 +169,8 @@ class Acting:
             metadata["by"] = received.facts["by"]
         return TaskDraft(
             id=task_id,
-            title=cut(one_line(title), TITLE_LENGTH_MAX) or f"{self.sender.route}: {received.event_type}",
+            title=cut(one_line(title[:TEXT_LENGTH_MAX]), TITLE_LENGTH_MAX)
+            or f"{self.sender.route}: {received.event_type}",
             description=clean(self._text(rule.body, TEXT_LENGTH_MAX)).strip(),
             type=one_line(self._text(rule.type, NAME_LENGTH_MAX)) or None,
             priority=priority if priority in PRIORITIES else "medium",

@@ -16,6 +16,8 @@ from ralf_hub.texts import plain
 from ralf_hub.webhooks.received import find
 
 CONDITIONS_MAX: Final = 20
+COMPARED_LENGTH_MAX: Final = 10_000
+"""Characters of a text in the body that a condition looks at: a pattern must not be let loose on megabytes."""
 
 _Value = str | int | float | bool | None
 
@@ -115,7 +117,7 @@ def _is(found: Json, wanted: _Value) -> bool:
     if isinstance(wanted, bool) or wanted is None or isinstance(found, bool) or found is None:
         return found is wanted
     if isinstance(wanted, str):
-        return fnmatchcase(plain(found).casefold(), wanted.casefold())
+        return fnmatchcase(plain(found)[:COMPARED_LENGTH_MAX].casefold(), wanted.casefold())
     return bool(found == wanted)
 
 

@@ -60,9 +60,10 @@ class Sender:
         """Who its events and tasks come from."""
         return f"webhook:{self.route}"
 
-    def chosen(self, received: Received) -> list[Rule]:
-        """Return the rules to carry out."""
-        return chosen(self.rules, self.defaults, received.event_type, received.payload)
+    def understand(self, request: Signed) -> tuple[Received, list[Rule]]:
+        """Return what a verified request says and the rules to carry out. HubError where it cannot be read."""
+        received = self.read(request)
+        return received, chosen(self.rules, self.defaults, received.event_type, received.payload)
 
 
 def caused_by_hub(sender: Sender, received: Received, last_state: str | None) -> GuardReason | None:

@@ -1,13 +1,15 @@
 """Who gets in, who does not, and what an operator is told of those who do not."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from ralf_hub.app import apply
 from tests.api.conftest import Start
-from tests.api.helpers import ONLY, Api
+from tests.api.helpers import ONLY, Api, settings
 from tests.support import SettableClock
 from tests.webhooks.signing import (
     CALLBACK,
@@ -163,6 +165,21 @@ async def test_secrets_rotate_with_overlap(start: Start) -> None:
     assert await answers([OLD_SECRET, SECRET], new, "3") == 202
     assert await answers(SECRET, new, "4") == 202
     assert await answers(SECRET, old, "5") == 401
+
+
+async def test_a_changed_secret_is_in_force_without_a_restart(door: Api, db_path: Path) -> None:
+    async def change(*entries: dict[str, Any]) -> None:
+        await apply(door.hub, settings(db_path, webhooks={"incoming": list(entries)}))
+
+    async def answers(signer: Signer, delivery: str) -> int:
+        return (await send(door, "github", BODY, signer.github(BODY, "ping", delivery))).status
+
+    await change({"service": "github", "secret": [SECRET, OLD_SECRET]})
+    assert (await answers(Signer(OLD_SECRET), "1"), await answers(SIGN, "2")) == (202, 202)
+    await change({"service": "github", "secret": SECRET})
+    assert (await answers(Signer(OLD_SECRET), "3"), await answers(SIGN, "4")) == (401, 202)
+    await change()
+    assert await answers(SIGN, "5") == 404
 
 
 # --- bodies ---------------------------------------------------------------------------------------

@@ -120,8 +120,7 @@ def judged(sender: Sender, raw: bytes, headers: dict[str, str]) -> str:
     if not verdict.ok:
         return "refused"
     try:
-        received = sender.read(signed)
-        sender.chosen(received)
+        received, _ = sender.understand(signed)
     except HubError as error:
         if error.code not in {"validation_failed", "unsupported_media_type"}:
             raise

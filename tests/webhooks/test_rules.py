@@ -142,3 +142,9 @@ def test_a_type_is_a_name() -> None:
     for parts in (("",), ("a b",), ("x" * 200,), ("ok", "\n"), ("é",)):
         with pytest.raises(Exception, match="not valid"):
             join_type(*parts)
+
+
+def test_a_pattern_looks_at_the_beginning_of_a_long_text() -> None:
+    body = {"text": "x" * 10_000 + "needle"}
+    assert not rule(**{"if": {"text": "*needle"}}).applies("issues.opened", body)
+    assert rule(**{"if": {"text": "x*x"}}).applies("issues.opened", body)
