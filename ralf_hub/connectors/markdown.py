@@ -64,7 +64,8 @@ def _line(text: str) -> str:
 
 
 def _inline(text: str) -> str:
-    if "://" not in text and "www." not in text.lower():  # true of most lines, and then there is nothing to find
+    # True of most lines, and then there is nothing to find.
+    if "://" not in text and "www." not in text.lower():
         return _words(text)
     done, end = [], 0
     for url in _URL.finditer(text):
