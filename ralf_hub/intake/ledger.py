@@ -17,6 +17,7 @@ from ralf_hub.delivery.routing import Router
 from ralf_hub.model import Event, Feature, Json, Link, Task
 from ralf_hub.store import events, links, outbox
 from ralf_hub.store.database import Database
+from ralf_hub.store.rows import savepoint
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -83,26 +84,34 @@ class Ledger:
         return event
 
     def _deliver(self, connector: Connector, fact: Fact) -> int:
-        """Let *connector* plan, put its actions into the outbox and return how many there are."""
+        """Put what *connector* plans into the outbox and return how many actions that is.
+
+        A fault in one connector's wording must not refuse the change; the duty stays, dead and visible.
+        """
+        try:
+            with savepoint(self.conn):
+                return self._plan(connector, fact)
+        except sqlite3.OperationalError:  # it is the disk
+            raise
+        except Exception as error:
+            log.exception("connector %s cannot word event %s", connector.name, fact.event.id)
+            text = f"cannot be worded: {type(error).__name__}: {error}"
+            reason = text.encode("utf-8", "replace").decode()[:PLAN_ERROR_LENGTH_MAX]
+            self._put(connector.name, fact.event, "notify", {}, lane(fact), dead_because=reason)
+            return 1
+
+    def _plan(self, connector: Connector, fact: Fact) -> int:
         entity = _entity(fact)
-        event = fact.event
         if connector.uses_links and entity is not None:
             fact = replace(fact, link=links.get(self.conn, connector.name, *entity))
             if entity[0] == "feature":
                 fact = replace(fact, task_links=links.of_feature(self.conn, connector.name, entity[1]))
-        try:
-            actions = connector.plan(fact)
-        except Exception as error:
-            # A fault in one connector's wording must not refuse the change; the duty stays, dead and visible.
-            log.exception("connector %s cannot word event %s", connector.name, event.id)
-            reason = f"cannot be worded: {type(error).__name__}: {error}"[:PLAN_ERROR_LENGTH_MAX]
-            self._put(connector.name, event, "notify", {}, lane(fact), dead_because=reason)
-            return 1
+        actions = connector.plan(fact)
         for action in actions:
             if action.marker is not None and entity is not None and fact.link is None:
                 link = Link(connector.name, marker=action.marker, entity_type=entity[0], entity_id=entity[1])
                 links.save(self.conn, link, now=self.now)
-            self._put(connector.name, event, action.name, action.payload, action.lane or lane(fact))
+            self._put(connector.name, fact.event, action.name, action.payload, action.lane or lane(fact))
         if actions:
             self.connectors.add(connector.name)
         return len(actions)
@@ -145,7 +154,11 @@ def _entity(fact: Fact) -> tuple[str, str] | None:
     if fact.feature is not None:
         return "feature", fact.feature.id
     code = fact.event.data.get("code") if fact.event.type == "system_alert" else None
-    return None if code is None else ("alert", f"{code}:{fact.event.data.get('connector', '')}")
+    if code is None:
+        return None
+    # That a connector fails and that it works again is one story, told in order.
+    kind = "connector" if str(code).startswith("connector_") else code
+    return "alert", f"{kind}:{fact.event.data.get('connector', '')}"
 
 
 class Intake:

@@ -2,8 +2,9 @@
 
 import base64
 import binascii
+import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -103,6 +104,20 @@ def slice_of(items: Sequence[T], key: Callable[[T], str], *, limit: int, cursor:
     rest = [item for item in items if after is None or key(item) > after]
     more = len(rest) > limit
     return Page(rest[:limit], len(items), encode_cursor(key(rest[limit - 1])) if more else None)
+
+
+@contextlib.contextmanager
+def savepoint(conn: sqlite3.Connection) -> Iterator[None]:
+    """Undo what is done inside, and only that, when it fails."""
+    conn.execute("SAVEPOINT part")
+    try:
+        yield
+    except BaseException:
+        if conn.in_transaction:  # else SQLite has undone everything already (disk full)
+            conn.execute("ROLLBACK TO part")
+            conn.execute("RELEASE part")
+        raise
+    conn.execute("RELEASE part")
 
 
 def scalar(conn: sqlite3.Connection, sql: str, values: Sequence[Any] = ()) -> Any:
