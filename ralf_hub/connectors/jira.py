@@ -31,7 +31,7 @@ from ralf_hub.connectors.base import (
 from ralf_hub.connectors.jira_answers import faults, is_jira, judge
 from ralf_hub.connectors.jira_layout import label
 from ralf_hub.connectors.jira_settings import JiraSettings
-from ralf_hub.connectors.jira_site import ISSUES, MYSELF, SEARCH, JiraSite
+from ralf_hub.connectors.jira_site import ISSUES, MYSELF, SEARCH, JiraSite, issue_types
 from ralf_hub.connectors.jira_workflow import Status, Target, choose, offers, where
 from ralf_hub.connectors.lookups import Lookups
 from ralf_hub.connectors.objects import (
@@ -199,8 +199,16 @@ class JiraConnector(ObjectConnector):
         if not isinstance(issue, dict) or not isinstance(issue.get("id"), str):
             return None
         key = issue["key"] if isinstance(issue.get("key"), str) else None
-        marker = delivery.payload["marker"]
-        return Link(self.name, issue["id"], key, self._site.browse(key), state="linked", marker=marker)
+        status = where(issue)
+        return Link(
+            self.name,
+            issue["id"],
+            key,
+            self._site.browse(key),
+            state="linked",
+            last_state=None if status is None else status.name,
+            marker=delivery.payload["marker"],
+        )
 
     # --- updating ---------------------------------------------------------------------------------
 
@@ -295,22 +303,26 @@ class JiraConnector(ObjectConnector):
         response = await http(self._site.call("GET", MYSELF))
         outcome = self._judge(response)
         who = response.json()
+        if isinstance(outcome, Delivered) and isinstance(who, dict):
+            wrong = await self._wrong_names(http)
+            return Check(ok=not wrong, message=wrong or f"the token works: {who.get('displayName')}"[:200])
+        reason = "no Jira answers there: check base_url" if isinstance(outcome, Delivered) else outcome.reason
+        return Check(ok=False, message=reason)
+
+    async def _wrong_names(self, http: Http) -> str:
+        """Return what is wrong with project and issue type, and the names that exist; empty where nothing is."""
+        key, kind = self.settings.project_key, self.settings.default_issue_type
+        response = await http(self._site.ask_project(key))
+        outcome = self._judge(response)
+        if isinstance(outcome, Rejected):
+            seen = listed(await self._site.projects(http))
+            return f"there is no project {key!r} for this account; it sees {seen}"
         if not isinstance(outcome, Delivered):
-            return Check(ok=False, message=outcome.reason)
-        if not isinstance(who, dict):
-            return Check(ok=False, message="no Jira answers there: check base_url")
-        types = await self._site.issue_types(http, self.settings.project_key)
-        if types is None:
-            projects = listed(await self._site.projects(http))
-            key = self.settings.project_key
-            return Check(
-                ok=False, message=f"there is no project {key!r} for this account; it sees {projects}"
-            )
-        if self.settings.default_issue_type.casefold() not in {name.casefold() for name in types}:
-            wrong = self.settings.default_issue_type
-            message = f"the project has no issue type {wrong!r}; it has {listed(types)}"
-            return Check(ok=False, message=message)
-        return Check(ok=True, message=f"the token works: {who.get('displayName')}"[:200])
+            return outcome.reason
+        types = issue_types(response.json())
+        if kind.casefold() in {name.casefold() for name in types}:
+            return ""
+        return f"the project has no issue type {kind!r}; it has {listed(types)}"
 
 
 def _step(delivery: Delivery) -> str:

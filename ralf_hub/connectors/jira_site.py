@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -16,6 +17,8 @@ SEARCH: Final = "/rest/api/3/search/jql"
 MYSELF: Final = "/rest/api/3/myself"
 PROJECTS: Final = "/rest/api/3/project"
 PROJECTS_READ: Final = 50
+NAMES_BYTES_MAX: Final = 4 << 20
+"""A project is answered with all its versions and components."""
 
 
 class JiraSite:
@@ -44,18 +47,17 @@ class JiraSite:
             return None
         return f"{self._base_url}/browse/{quote(key, safe='-')}"
 
+    def ask_project(self, key: str) -> HttpRequest:
+        """Return the request for one project."""
+        request = self.call("GET", f"{PROJECTS}/{quote(key, safe='')}")
+        return replace(request, response_bytes_max=NAMES_BYTES_MAX)
+
     async def projects(self, http: Http) -> list[str]:
         """Return the keys of the projects the account sees, the first of them where there are many."""
         query = {"maxResults": str(PROJECTS_READ), "orderBy": "key"}
-        answer = (await http(self.call("GET", f"{PROJECTS}/search", query))).json()
+        request = replace(self.call("GET", f"{PROJECTS}/search", query), response_bytes_max=NAMES_BYTES_MAX)
+        answer = (await http(request)).json()
         return _names(answer.get("values") if isinstance(answer, dict) else None, "key")
-
-    async def issue_types(self, http: Http, project_key: str) -> list[str] | None:
-        """Return the names of a project's issue types; None where the account sees no such project."""
-        answer = (await http(self.call("GET", f"{PROJECTS}/{quote(project_key, safe='')}"))).json()
-        if not isinstance(answer, dict) or "issueTypes" not in answer:
-            return None
-        return _names(answer["issueTypes"], "name")
 
     async def names_for(self, wrong: Mapping[str, str], http: Http, project_key: str) -> str:
         """Return the names that exist where *wrong*, the fields Jira refused, has one that does not."""
@@ -63,11 +65,16 @@ class JiraSite:
             if "project" in wrong:
                 return f"; projects the account sees: {listed(await self.projects(http))}"
             if "issuetype" in wrong:
-                types = await self.issue_types(http, project_key)
-                return f"; issue types of {project_key}: {listed(types or [])}"
+                types = issue_types((await http(self.ask_project(project_key))).json())
+                return f"; issue types of {project_key}: {listed(types)}"
         except (NotSentError, UnknownAnswerError):
             pass  # the refusal stands without them
         return ""
+
+
+def issue_types(project: Json) -> list[str]:
+    """Return the names of the issue types of a project as Jira answers it."""
+    return _names(project.get("issueTypes") if isinstance(project, dict) else None, "name")
 
 
 def basic(email: str, api_token: str) -> str:

@@ -27,6 +27,7 @@ QUERY_LENGTH_MAX: Final = 2_000
 KEPT_S: Final = 300.0
 """How long names are remembered. Trello allows 100 questions about a member in 900 s."""
 LISTS_MAX: Final = 500
+NAMES_BYTES_MAX: Final = 1 << 20
 PAGE_SIZE: Final = 100
 PAGES_MAX: Final = 50
 PAGE_BYTES_MAX: Final = 8 << 20
@@ -70,12 +71,13 @@ class TrelloBoard:
 
     def ask_lists(self) -> HttpRequest:
         """Return the request for the board's open lists."""
-        return self.call("GET", f"{self._path}/lists", {"fields": "name", "filter": "open"})
+        query = {"fields": "name", "filter": "open"}
+        return self.call("GET", f"{self._path}/lists", query, answer_bytes_max=NAMES_BYTES_MAX)
 
     def ask_me(self) -> HttpRequest:
         """Return the request for the member the token is of, with the boards they see."""
         query = {"fields": "username", "boards": "open", "board_fields": "name,shortLink"}
-        return self.call("GET", "/members/me", query)
+        return self.call("GET", "/members/me", query, answer_bytes_max=NAMES_BYTES_MAX)
 
     def judge(self, response: HttpResponse, *, creates: bool = False) -> Outcome:
         """Judge an answer at this moment."""

@@ -451,6 +451,13 @@ async def test_the_check_says_whose_token_it_is_and_posts_nothing(jira: Jira, ht
     assert wrong.message == "Jira refuses the e-mail or the API token (401)"
     jira.faults.append(Fault("/myself", status=200, body="<html>welcome</html>"))
     assert (await made(jira.url).validate(http)).message == "no Jira answers there: check base_url"
+    jira.faults.append(Fault("/project/RALF", status=500))
+    assert (await made(jira.url).validate(http)).message == "the service failed (500)"
+
+
+async def test_a_project_of_many_versions_is_read_whole(jira: Jira, http: Http) -> None:
+    jira.padding = "x" * 200_000
+    assert (await made(jira.url).validate(http)).ok
 
 
 # --- an issue that is gone ------------------------------------------------------------------------

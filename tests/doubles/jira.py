@@ -104,6 +104,8 @@ class Jira(Double):
         self.projects: dict[str, list[str]] = {PROJECT: ["Task", "Bug"], "OPS": ["Task"]}
         self.workflow = {status: dict(offers) for status, offers in WORKFLOW.items()}
         self.index_lag_ms = 20_000
+        self.padding = ""
+        """How much a project has to tell besides what is asked for."""
         self.now = now or (lambda: time.time_ns() // 1_000_000)
         self._log = log or Log(None)
         self._numbers = itertools.count(1)
@@ -161,7 +163,8 @@ class Jira(Double):
         if key not in self.projects:
             raise JiraError(404, f"No project could be found with key '{key}'.")
         types = [{"id": str(n), "name": name} for n, name in enumerate(self.projects[key], 10_001)]
-        return 200, {"id": "10000", "key": key, "name": key.title(), "issueTypes": types}
+        about = {"id": "10000", "key": key, "name": key.title(), "description": self.padding}
+        return 200, {**about, "issueTypes": types}
 
     # --- issues -----------------------------------------------------------------------------------
 
