@@ -134,7 +134,7 @@ async def test_killed_in_the_middle_and_delivered_again_each_acts_once(tmp_path:
     unique, order = mixed(chance)
     told = Told()
     async with Hub(tmp_path, SETTINGS) as hub:
-        storming = asyncio.create_task(storm(hub, order, WITHIN_S, told))
+        storming = asyncio.create_task(storm(hub, order, WITHIN_S / 5, told))
         await eventually(lambda: len(told.seconds) > DELIVERIES * 0.4, within_s=30)
         hub.kill()
         storming.cancel()
