@@ -1,6 +1,7 @@
 """Which addresses outgoing calls may reach. Pure; asked after the name was resolved, at the moment of connecting."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
 
@@ -38,7 +39,8 @@ def _inner(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     return address
 
 
-def is_allowed(host: str, allowed: Sequence[Network]) -> bool:
+@lru_cache(maxsize=1_024)
+def is_allowed(host: str, allowed: tuple[Network, ...]) -> bool:
     """Return whether the address *host* is public, or inside one of the *allowed* networks.
 
     Loopback, private, link-local (the clouds' metadata services), shared, multicast and reserved ranges are

@@ -19,7 +19,8 @@ from ralf_hub.delivery import network
 RESPONSE_BYTES_MAX: Final = 64 * 1024
 CONNECT_TIMEOUT_S: Final = 10.0
 CONNECTIONS_MAX: Final = 512
-KEEPALIVE_S: Final = 30.0
+KEEPALIVE_S: Final = 4.0
+"""Shorter than the five seconds many servers keep an idle connection: one that is reused must not be closing."""
 DNS_CACHE_S: Final = 60
 USER_AGENT: Final = f"ralf-hub/{__version__}"
 _SKIPPED_HEADERS: Final = frozenset({"Accept", "Accept-Encoding", "User-Agent", "Content-Type"})
