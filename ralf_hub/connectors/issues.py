@@ -28,7 +28,7 @@ from ralf_hub.connectors.base import (
 )
 from ralf_hub.connectors.issue_api import PAGE_SIZE, IssueApi, IssueSettings, Target, said
 from ralf_hub.connectors.issue_projects import Projects, ask
-from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, name_of
+from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector
 from ralf_hub.connectors.urls import place
 from ralf_hub.connectors.wording import Worded
 from ralf_hub.model import Delivery, Json, Link
@@ -37,7 +37,7 @@ FOUND: Final = "found: an earlier try had made it"
 LOOK_UP_PAGES_MAX: Final = 20
 LOOK_UP_BYTES_MAX: Final = 16 << 20
 """A page of texts that are all as long as they may be."""
-LOOK_UP_SLACK_S: Final = 300
+LOOK_UP_SLACK_S: Final = 3600
 """How far the clocks of the service and of this machine may differ."""
 
 _MISSING: Final = frozenset({301, 404, 410})
@@ -110,9 +110,10 @@ class IssueConnector(ObjectConnector):
         """Return the action's first request; None where there is no issue yet to make it for."""
         if delivery.action == CREATE:
             return self.api.create(delivery.payload)
-        target = _target(delivery, context.link)
-        if target is None:
+        exists = context.link is not None and context.link.external_id is not None
+        if not exists and "merges" not in delivery.payload:
             return None
+        target = _target(delivery, context.link)
         return self.api.steps(_step(delivery), delivery.payload, target)[0].request
 
     # --- an issue is made -------------------------------------------------------------------------
@@ -165,8 +166,6 @@ class IssueConnector(ObjectConnector):
     async def update(self, delivery: Delivery, context: SendContext, link: Link) -> Outcome:
         """Do one step; a comment is looked for before it is made again."""
         target = _target(delivery, link)
-        if target is None or (link.state == "broken" and delivery.replayed_at is None):
-            return Rejected(f"{name_of(link)} is gone; replay this when it is there again")
         if _step(delivery) == "comment" and context.may_have_been_sent:
             found = _too_early(delivery, context) or await self._find_comment(delivery, target, context)
             if found is not None:
@@ -210,7 +209,7 @@ class IssueConnector(ObjectConnector):
                 yield outcome
                 return
             yield [item for item in answer if isinstance(item, dict)]
-            if len(answer) < PAGE_SIZE:
+            if len(answer) < PAGE_SIZE and 'rel="next"' not in response.headers.get("link", ""):
                 return
 
     def _carries(self, item: Mapping[str, Json], mark: str) -> bool:
@@ -268,11 +267,11 @@ def _step(delivery: Delivery) -> str:
     return delivery.action.partition(":")[0]
 
 
-def _target(delivery: Delivery, link: Link | None) -> Target | None:
-    number = delivery.payload.get("merges")
-    if isinstance(number, str):
-        return Target(number, merges=True)
-    return None if link is None or not link.external_id else Target(link.external_id)
+def _target(delivery: Delivery, link: Link | None) -> Target:
+    """Return what *delivery* is for: what its payload names, else what *link* stands for."""
+    if "merges" in delivery.payload:
+        return Target(str(delivery.payload["merges"]), merges=True)
+    return Target("" if link is None else str(link.external_id))
 
 
 def _too_early(delivery: Delivery, context: SendContext) -> Outcome | None:

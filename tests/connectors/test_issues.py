@@ -201,6 +201,17 @@ async def test_a_feature_is_told_on_the_requests_of_its_tasks(case: Case, http: 
     assert len(case.tracker.merge.comments) == 1
 
 
+async def test_a_feature_that_has_an_issue_is_told_there(case: Case, http: Http) -> None:
+    case.tracker.add("The feature")
+    lane = Lane(case.made(), http)
+    lane.link = Link(
+        case.kind, "1", f"{case.project}#1", state="linked", entity_type="feature", entity_id="F-1"
+    )
+    (row,) = lane.plan(replace(delivered(), link=lane.link))
+    assert isinstance(await lane.once(row), Delivered)
+    assert len(comments(case)) == 1
+
+
 def test_a_request_a_task_was_made_of_is_never_closed(case: Case) -> None:
     """Closing it would throw the work away that the task was to review."""
     lane = Lane(case.made(), nowhere)
@@ -396,10 +407,7 @@ async def test_after_a_crash_what_may_still_be_at_work_is_given_time(case: Case,
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-async def test_it_looks_on_every_page(
-    case: Case, http: Http, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
-    monkeypatch.setattr("ralf_hub.connectors.issues.PAGE_SIZE", size)
+async def test_it_looks_on_every_page(case: Case, http: Http, size: int) -> None:
     case.tracker.page_size_max = size
     lane = Lane(case.made(), http)
     row = await lost(case, lane)
@@ -411,10 +419,7 @@ async def test_it_looks_on_every_page(
     assert len(case.tracker.made) == 8
 
 
-async def test_it_looks_on_every_page_of_comments(
-    case: Case, http: Http, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ralf_hub.connectors.issues.PAGE_SIZE", 2)
+async def test_it_looks_on_every_page_of_comments(case: Case, http: Http) -> None:
     case.tracker.page_size_max = 2
     lane = await linked(case, http)
     row = await lost(case, lane, "comment")
@@ -424,10 +429,19 @@ async def test_it_looks_on_every_page_of_comments(
     assert len(comments(case)) == 6
 
 
-async def test_it_looks_no_further_back_than_it_must(
-    case: Case, http: Http, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ralf_hub.connectors.issues.PAGE_SIZE", 2)
+async def test_it_looks_no_further_back_among_comments_than_it_must(case: Case, http: Http) -> None:
+    case.tracker.page_size_max = 2
+    lane = await linked(case, http)
+    row = lane.plan(lane.about("task_blocked"))[0]
+    for _ in range(9):
+        case.tracker.comment(case.tracker.issues[1], "old").created_at = "2025-01-01T00:00:00.000Z"
+    assert isinstance(await lane.once(row, again=True), Delivered)
+    path = "/comments" if case.kind == "github" else "/notes"
+    assert len([seen for seen in case.double.calls(path) if seen.method == "GET"]) == 1
+    assert len(comments(case)) == 10
+
+
+async def test_it_looks_no_further_back_than_it_must(case: Case, http: Http) -> None:
     case.tracker.page_size_max = 2
     lane = Lane(case.made(), http)
     (row,) = lane.plan(lane.about("task_created"))
@@ -437,8 +451,7 @@ async def test_it_looks_no_further_back_than_it_must(
     assert len([seen for seen in case.double.calls("/issues") if seen.method == "GET"]) == 1
 
 
-async def test_it_does_not_look_for_ever(case: Case, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ralf_hub.connectors.issues.PAGE_SIZE", 1)
+async def test_it_does_not_look_for_ever(case: Case, http: Http) -> None:
     case.tracker.page_size_max = 1
     lane = Lane(case.made(), http)
     (row,) = lane.plan(lane.about("task_created"))
@@ -839,6 +852,7 @@ async def test_the_dry_run_shows_the_first_request(case: Case) -> None:
     context = SendContext(nowhere, CLOCK)
     assert lane.made.prepare(create, context).method == "POST"
     assert lane.made.prepare(comment, context) is None
+    assert lane.made.prepare(comment, replace(context, link=lane.link)) is None
     context = SendContext(nowhere, CLOCK, Link(case.kind, "7", state="linked"))
     request = lane.made.prepare(close, context)
     assert request.url.endswith("/issues/7")

@@ -128,8 +128,8 @@ class GitHub(Double):
         issues = [issue for issue in issues if issue.updated_at[:19] >= query.get("since", "")[:19]]
         newest_first = query.get("direction", "desc") == "desc"
         issues.sort(key=lambda issue: (issue.created_at, issue.number), reverse=newest_first)
-        page = self.tracker.page(issues, int(query.get("page", 1)), int(query.get("per_page", 30)))
-        return web.json_response([self._shown(issue) for issue in page])
+        page, more = self.tracker.page(issues, query, 30)
+        return web.json_response([self._shown(issue) for issue in page], headers=more)
 
     async def _create(self, request: web.Request) -> web.Response:
         if not self.tracker.has_issues:
@@ -166,8 +166,8 @@ class GitHub(Double):
         since = request.query.get("since", "")[:19]
         listed = [comment for comment in issue.comments if comment.created_at[:19] >= since]
         query = request.query
-        page = self.tracker.page(listed, int(query.get("page", 1)), int(query.get("per_page", 30)))
-        return web.json_response([_comment_shown(comment) for comment in page])
+        page, more = self.tracker.page(listed, query, 30)
+        return web.json_response([_comment_shown(comment) for comment in page], headers=more)
 
     async def _comment(self, request: web.Request) -> web.Response:
         issue, refused = self._found(request)

@@ -112,8 +112,8 @@ class GitLab(Double):
         issues = [issue for issue in issues if issue.created_at[:19] >= query.get("created_after", "")[:19]]
         newest_first = query.get("sort", "desc") == "desc"
         issues.sort(key=lambda issue: (issue.created_at, issue.number), reverse=newest_first)
-        page = self.tracker.page(issues, int(query.get("page", 1)), int(query.get("per_page", 20)))
-        return web.json_response([_shown(issue) for issue in page])
+        page, more = self.tracker.page(issues, query, 20)
+        return web.json_response([_shown(issue) for issue in page], headers=more)
 
     async def _create(self, request: web.Request) -> web.Response:
         given = await request.json()
@@ -163,8 +163,8 @@ class GitLab(Double):
             key=lambda note: (note.created_at, note.number),
             reverse=query.get("sort") == "desc",
         )
-        page = self.tracker.page(listed, int(query.get("page", 1)), int(query.get("per_page", 20)))
-        return web.json_response([_note_shown(note) for note in page])
+        page, more = self.tracker.page(listed, query, 20)
+        return web.json_response([_note_shown(note) for note in page], headers=more)
 
     async def _note(self, request: web.Request) -> web.Response:
         issue = self._found(request)

@@ -1,7 +1,7 @@
 """What the doubles of GitHub and GitLab keep: one project with issues, comments and labels."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -77,6 +77,13 @@ class Tracker:
         issue = self.issues.get(number)
         return None if issue is None or issue.deleted else issue
 
-    def page(self, items: list[T], number: int, size: int) -> list[T]:
-        size = min(size, self.page_size_max)
-        return items[(number - 1) * size : number * size]
+    def page(self, items: list[T], query: Mapping[str, str], size: int) -> tuple[list[T], dict[str, str]]:
+        """Return the page *query* asks for, of *size* where it names none, and the header that leads to the next."""
+        number = int(query.get("page", 1))
+        size = min(int(query.get("per_page", size)), self.page_size_max)
+        more = (
+            {"Link": f'<https://elsewhere/?page={number + 1}>; rel="next"'}
+            if number * size < len(items)
+            else {}
+        )
+        return items[(number - 1) * size : number * size], more
