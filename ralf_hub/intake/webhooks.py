@@ -22,7 +22,6 @@ from ralf_hub.webhooks.senders import ANSWERS, Sender, caused_by_hub
 
 BODY_BYTES_KEPT: Final = 64 * 1024
 REASON_LENGTH_MAX: Final = 500
-REJECTIONS_PER_TRIM: Final = 50
 
 
 @dataclass(frozen=True, slots=True)

@@ -282,3 +282,48 @@ async def test_so_many_tasks_at_once_and_no_more(start: Start) -> None:
 
     await eventually(moved_on)
     assert (await door.get(f"/tasks/{ids[2]}")).json["error"] is None
+
+
+async def test_a_comment_can_be_a_note_whatever_state_its_task_is_in(start: Start) -> None:
+    rules = [
+        {"when": "issue_comment.created", "do": "note", "note": "{{ sender.login }}: {{ comment.body }}"},
+        {"when": "issues.opened", "do": "create_task", "priority": "{{ 'soonish' }}", "type": "bug"},
+    ]
+    door = await start(webhooks=incoming(github={"actions": rules}))
+    task_id = (await github(door, issue("opened"), delivery="a")).json["task_id"]
+    task = (await door.get(f"/tasks/{task_id}")).json
+    assert (task["priority"], task["type"]) == ("medium", "bug")
+    assert (await receipts(door))[0]["reason"] == "there is no priority soonish"
+    payload = {**issue("created"), "comment": {"body": "Still\x1b[31m there."}}
+    await github(door, payload, "issue_comment", "b")
+    await door.patch(f"/tasks/{task_id}", {"status": "completed"})
+    reply = await github(door, payload, "issue_comment", "c")
+    assert reply.json["task_id"] == task_id
+    noted = [(e["type"], e["data"]["note"]) for e in await door.events() if "note" in e["data"]]
+    assert noted == [("task_progress", "kai: Still there."), ("task_updated", "kai: Still there.")]
+    other = {**payload, "issue": {**payload["issue"], "number": 99, "html_url": "https://github.com/x"}}
+    assert (await github(door, other, "issue_comment", "d")).json["task_id"] is None
+
+
+async def test_a_closed_issue_of_a_task_that_has_ended_otherwise_changes_nothing(door: Api) -> None:
+    task_id = (await github(door, issue("opened"), delivery="a")).json["task_id"]
+    await door.delete(f"/tasks/{task_id}")
+    reply = await github(door, issue("closed"), delivery="b")
+    assert (reply.status, reply.json["task_id"]) == (202, task_id)
+    assert (await door.get(f"/tasks/{task_id}")).json["status"] == "cancelled"
+    assert (await receipts(door))[0]["reason"] == f"{task_id} is cancelled and stays so"
+
+
+async def test_a_fix_that_failed_is_tried_again_when_ci_fails_again(door: Api) -> None:
+    task_id = (await github(door, run("failure"), "workflow_run", "a")).json["task_id"]
+    for status in ("in_progress", "failed"):
+        await door.patch(f"/tasks/{task_id}", {"status": status})
+    assert (await github(door, run("failure", 2), "workflow_run", "b")).json["task_id"] == task_id
+    assert (await door.get(f"/tasks/{task_id}")).json["status"] == "pending"
+
+
+async def test_very_long_texts_are_cut(door: Api) -> None:
+    payload = issue("opened", title="T" * 3_000_000, body="B" * 3_000_000)
+    task_id = (await github(door, payload)).json["task_id"]
+    task = (await door.get(f"/tasks/{task_id}")).json
+    assert (len(task["title"]), len(task["description"])) == (500, 20_000)

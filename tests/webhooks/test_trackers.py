@@ -165,6 +165,15 @@ async def test_jira_s_issue_made_by_the_hub_is_known_by_its_label(door: Api) -> 
     assert (await door.get("/tasks")).json["total"] == 0
 
 
+async def test_jira_s_comments_are_events_of_their_task_and_the_hub_s_own_are_not(door: Api) -> None:
+    task_id = (await jira(door, jira_issue("issue_created"), "a")).json["task_id"]
+    payload = {**jira_issue("issue_created"), "webhookEvent": "comment_created"}
+    payload["comment"] = {"body": "Sewn.", "author": {"accountId": "5b10", "displayName": "Kai"}}
+    assert (await jira(door, payload, "b")).json["task_id"] == task_id
+    payload["comment"]["body"] = "Task started. ralf:evt_0199"
+    assert (await jira(door, payload, "c")).json["reason"] == "own_marker"
+
+
 async def test_an_edit_at_jira_moves_nothing(door: Api) -> None:
     task_id = (await jira(door, jira_issue("issue_created"), "a")).json["task_id"]
     payload = jira_issue("issue_updated", status="Released", category="done")
