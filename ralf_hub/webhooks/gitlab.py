@@ -52,10 +52,7 @@ def read(request: Signed) -> Received:
         actors=words(
             text_at(payload, "user.username"), text_at(payload, "user_username"), text_at(payload, "user.id")
         ),
-        # Connectors know an issue as open or closed, GitLab's webhooks say opened.
-        states=words(state.removesuffix("ed") if state == "opened" else state)
-        if event_type in {"issue.close", "issue.reopen", "merge_request.merge"}
-        else (),
+        states=words(state) if event_type in {"issue.close", "issue.reopen", "merge_request.merge"} else (),
         mentions=mentions_in(
             text_at(payload, "object_attributes.source_branch"),
             text_at(payload, "object_attributes.title"),
