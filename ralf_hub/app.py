@@ -39,20 +39,23 @@ from ralf_hub.store.database import Database
 from ralf_hub.store.routes import put_in_force
 from ralf_hub.stream.broadcast import Broadcaster
 from ralf_hub.upkeep import Upkeep
+from ralf_hub.watcher.desk import Desk
 from ralf_hub.watcher.follower import Follower
+from ralf_hub.watcher.progress import LoggedProgress, Progress
 from ralf_hub.webhook_upkeep import webhook_chores
 
 log = logging.getLogger(__name__)
 logging.getLogger("aiohttp.server").addFilter(WithoutRequests())
 
 
-def build_connectors(settings: Settings, clock: Clock) -> dict[str, Connector]:
-    """Return the enabled connectors of *settings* by name."""
+def build_connectors(settings: Settings, clock: Clock, desk: Desk | None = None) -> dict[str, Connector]:
+    """Return the enabled connectors of *settings* by name; *desk* is who writes into RALF's files."""
     env = ConnectorEnv(
         clock=clock,
         hub_url=hub_url(settings),
         timeout_s=settings.delivery.timeout_s,
         consoles=frozenset(sender.service for sender in senders(settings).values()),
+        desk=desk,
     )
     return instances(settings, env)
 
@@ -83,7 +86,7 @@ def settings_keys(settings: Settings) -> list[tuple[str, str, tuple[str, ...]]]:
 async def apply(hub: Services, loaded: Loaded) -> None:
     """Put *loaded* in force. Address, database and workspace stay those of the start."""
     settings = loaded.settings
-    connectors = build_connectors(settings, hub.clock)
+    connectors = build_connectors(settings, hub.clock, hub.desk)
     hub.redact.learn(secret_values(settings))
     access_log.setLevel(logging.DEBUG if settings.api.debug else logging.NOTSET)
     hub.keyring.load_settings(settings_keys(settings))
@@ -105,7 +108,9 @@ async def apply(hub: Services, loaded: Loaded) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(loaded: Loaded, clock: Clock, *, deliver_history: bool = False) -> AsyncIterator[Services]:
+async def running(
+    loaded: Loaded, clock: Clock, *, deliver_history: bool = False, progress: Progress | None = None
+) -> AsyncIterator[Services]:
     """Start one hub on its database and stop it again: what is on its way is finished and recorded."""
     settings = loaded.settings
     async with contextlib.AsyncExitStack() as stack:
@@ -149,20 +154,29 @@ async def running(loaded: Loaded, clock: Clock, *, deliver_history: bool = False
             auth_limits=RateLimiter(settings.api.rate_limit.failed_auth_per_minute),
         )
         hub.keyring.load_stored(await db.read(keys.everyone))
+        _follow_workspace(hub, progress or LoggedProgress(clock.monotonic), deliver_history=deliver_history)
         await apply(hub, loaded)
         intake.listeners.append(lambda appended, _: hub.feed.publish(appended))
         intake.listeners.append(lambda _, connectors: hub.dispatcher.wake(connectors) if connectors else None)
-        if settings.workspace.path is not None:
-            hub.workspace = Follower(
-                settings=settings.workspace,
-                path=settings.workspace.path,
-                db=db,
-                intake=intake,
-                clock=clock,
-                deliver_history=deliver_history,
-            )
         async with _background(hub):
             yield hub
+
+
+def _follow_workspace(hub: Services, progress: Progress, *, deliver_history: bool) -> None:
+    """Make what reads and what writes RALF's files, where the settings name a workspace."""
+    given = hub.settings.workspace
+    if given.path is None:
+        return
+    hub.workspace = follower = Follower(
+        settings=given,
+        path=given.path,
+        db=hub.db,
+        intake=hub.intake,
+        clock=hub.clock,
+        deliver_history=deliver_history,
+        progress=progress,
+    )
+    hub.desk = Desk(follower, hub.db, hub.clock)
 
 
 def _tell_recorded(hub: Services, item: Finished) -> None:
@@ -209,6 +223,8 @@ async def _background(hub: Services) -> AsyncIterator[None]:
             await asyncio.wait({tasks["workspace"]})
         await hub.dispatcher.stop()
         await asyncio.wait({tasks["dispatcher"]})
+        if hub.desk is not None:
+            await hub.desk.close()
         for task in tasks.values():
             task.cancel()
         await asyncio.gather(*tasks.values(), return_exceptions=True)
@@ -226,6 +242,7 @@ def build_app(
     clock: Clock | None = None,
     *,
     deliver_history: bool = False,
+    progress: Progress | None = None,
     endpoints: tuple[Endpoint, ...] = ENDPOINTS,
 ) -> web.Application:
     """Return the application: every endpoint of the table behind the one door."""
@@ -233,7 +250,9 @@ def build_app(
     app = web.Application(middlewares=[door], client_max_size=settings.api.body_bytes_max)
 
     async def hub_context(app: web.Application) -> AsyncIterator[None]:
-        async with running(loaded, clock or Clock(), deliver_history=deliver_history) as hub:
+        async with running(
+            loaded, clock or Clock(), deliver_history=deliver_history, progress=progress
+        ) as hub:
             app[SERVICES] = hub
             yield
 

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 
@@ -60,6 +60,8 @@ class Services:
     tickets: Tickets = field(default_factory=Tickets)
     write_check: WriteCheck = field(default_factory=WriteCheck)
     workspace: WorkspaceFollower | None = None
+    desk: Any = None
+    """Who writes into RALF's files, for the connector that plans it; None where none are followed."""
     senders: Mapping[str, Sender] = field(default_factory=dict)
     """Who may call with webhooks, by the last part of the path."""
     large_webhooks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_WEBHOOKS_MAX))

@@ -37,7 +37,7 @@ ROOMS: Final[dict[str, str]] = {
     "stream": "feed keyring model",
     "delivery": "clock config connectors errors model store version",
     "intake": "clock connectors delivery errors model store texts webhooks",
-    "watcher": "clock config intake model store workspace",
+    "watcher": "clock config connectors errors intake model store workspace",
     "services": "clock config delivery feed intake keyring limits meters model secrets store stream webhooks",
     "endpoint": "clock errors intake keyring model services store",
     "upkeep": "intake services store",

@@ -8,9 +8,10 @@ from ralf_hub.config.reader import Reader
 from ralf_hub.config.types import NAME_PATTERN
 from ralf_hub.connectors.base import Connector, ConnectorSettings
 from ralf_hub.connectors.registry import connector_class, known_types
+from ralf_hub.connectors.workspace import NAME as WRITE_BACK
 from ralf_hub.model import Json
 
-PLANNED: Final = frozenset({"apprise", "discord", "email", "pagerduty"})
+PLANNED: Final = frozenset({"apprise", "email", "pagerduty"})
 """Types whose disabled sections load although the registry does not know them."""
 
 
@@ -22,6 +23,13 @@ def read_connectors(reader: Reader, data: Json) -> dict[str, ConnectorSettings]:
         if NAME_PATTERN.fullmatch(name) is None:
             reader.findings.add(
                 loc, "a connector's name is letters, digits, dots, dashes and underscores, at most 64"
+            )
+            continue
+        if name == WRITE_BACK:
+            reader.findings.add(
+                loc,
+                "is the hub's own connector, which writes RALF's files",
+                "choose another name; [workspace] has its settings",
             )
             continue
         table = reader.table(section, loc)

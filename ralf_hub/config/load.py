@@ -20,6 +20,8 @@ from ralf_hub.config.webhook_models import WebhookSettings
 from ralf_hub.config.webhooks import outgoing_connectors, read_incoming, read_outgoing
 from ralf_hub.connectors.base import Connector, ConnectorEnv, ConnectorSettings
 from ralf_hub.connectors.registry import connector_class
+from ralf_hub.connectors.workspace import NAME as WRITE_BACK
+from ralf_hub.connectors.workspace import WorkspaceConnector, WorkspaceSettings
 from ralf_hub.errors import SettingsError, SettingsProblem
 from ralf_hub.model import EVENT_TYPES, Json
 
@@ -92,12 +94,19 @@ def load_tree(
 
 
 def instances(settings: Settings, env: ConnectorEnv) -> dict[str, Connector]:
-    """Build the enabled connectors by name: the sections in the file's order, then the outgoing webhooks."""
-    return {
+    """Build the enabled connectors by name: the sections in the file's order, then the outgoing webhooks.
+
+    Where RALF's files are written, the connector that does it is the last; it has no section of its own.
+    """
+    built = {
         name: connector_class(section.type)(name, section, env)
         for name, section in settings.connectors.items()
         if section.enabled
     }
+    if settings.workspace.path is not None and settings.workspace.write_back != "off":
+        own = WorkspaceSettings(type=WRITE_BACK, write_back=settings.workspace.write_back)
+        built[WRITE_BACK] = WorkspaceConnector(own, env, env.desk)
+    return built
 
 
 def _override(expansion: Expansion, overrides: Mapping[str, Json]) -> None:

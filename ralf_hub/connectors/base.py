@@ -262,6 +262,8 @@ class ConnectorEnv:
     timeout_s: float = 30.0
     consoles: frozenset[str] = frozenset()
     """Services whose buttons and commands come back to the hub, so that notices may offer some."""
+    desk: Any = None
+    """Who writes into RALF's files (`connectors/workspace.py`); None outside of a running hub."""
 
 
 class Connector(ABC):

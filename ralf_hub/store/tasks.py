@@ -1,8 +1,8 @@
 """Tasks in SQL: read, write, the queue's order, leases."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from ralf_hub.model import Link, Task
 from ralf_hub.store import links
@@ -18,6 +18,8 @@ UNMET: Final = (
     "WHERE d.task_id = tasks.id AND t.status NOT IN ('completed', 'cancelled'))"
 )
 """A task waits while a task it depends on exists and has not ended; what nobody knows cannot be waited for."""
+
+_TAKEN_IN_ORDER: Final = "take_priority, take_place, created_at, id"
 
 _INSERT: Final = f"INSERT INTO tasks ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _UPDATE: Final = (
@@ -184,10 +186,13 @@ def counts(conn: sqlite3.Connection) -> dict[str, int]:
 
 
 def claimable(conn: sqlite3.Connection, limit: int) -> list[Task]:
-    """Return the pending tasks that wait for nobody, in the order RALF will take them: priority, then age."""
+    """Return the pending tasks that wait for nobody, in the order RALF will take them.
+
+    Tasks of queue.yaml among each other as RALF's own script takes them, the others by priority, then age.
+    """
     rows = conn.execute(
-        f"SELECT {_COLUMNS} FROM tasks WHERE status = 'pending' AND NOT {UNMET} "
-        "ORDER BY priority_rank, created_at, id LIMIT ?",
+        f"SELECT {_COLUMNS} FROM tasks INDEXED BY tasks_queue "
+        f"WHERE status = 'pending' AND shelved = 0 AND NOT {UNMET} ORDER BY {_TAKEN_IN_ORDER} LIMIT ?",
         (limit,),
     ).fetchall()
     by_task = links.of_entities(conn, "task", [row[0] for row in rows])
@@ -195,11 +200,11 @@ def claimable(conn: sqlite3.Connection, limit: int) -> list[Task]:
 
 
 def waiting(conn: sqlite3.Connection, limit: int) -> list[Task]:
-    """Return the tasks that cannot be taken: blocked ones, and pending ones whose dependencies are not done."""
+    """Return the tasks that cannot be taken: blocked, put aside, or pending with dependencies that are not done."""
     rows = conn.execute(
-        f"SELECT {_COLUMNS} FROM tasks WHERE status = 'blocked' OR (status = 'pending' "
-        f"AND id IN (SELECT task_id FROM task_dependencies) AND {UNMET}) "
-        "ORDER BY priority_rank, created_at, id LIMIT ?",
+        f"SELECT {_COLUMNS} FROM tasks WHERE status = 'blocked' OR (status = 'pending' AND (shelved = 1 "
+        f"OR (id IN (SELECT task_id FROM task_dependencies) AND {UNMET}))) "
+        f"ORDER BY {_TAKEN_IN_ORDER} LIMIT ?",
         (limit,),
     ).fetchall()
     return [_make(row) for row in rows]
@@ -224,3 +229,33 @@ def with_lapsed_lease(conn: sqlite3.Connection, *, now: str, limit: int) -> list
         (now, limit),
     ).fetchall()
     return [row[0] for row in rows]
+
+
+class Rank(NamedTuple):
+    """A task's place in queue.yaml, and the most urgent priority (0 to 3) from there on."""
+
+    place: int
+    priority: int
+
+
+def set_ranks(conn: sqlite3.Connection, ranks: Mapping[str, Rank], *, gone: Iterable[str] = ()) -> None:
+    """Note where tasks stand in queue.yaml; those *gone* stand there no more."""
+    conn.executemany(
+        "UPDATE tasks SET queue_rank = ?, queue_priority = ? WHERE id = ?",
+        [(rank.place, rank.priority, task_id) for task_id, rank in ranks.items()],
+    )
+    conn.executemany(
+        "UPDATE tasks SET queue_rank = NULL, queue_priority = NULL WHERE id = ?",
+        [(task_id,) for task_id in gone],
+    )
+
+
+def ranks(conn: sqlite3.Connection) -> dict[str, Rank]:
+    """Return where tasks stand in queue.yaml."""
+    rows = conn.execute("SELECT id, queue_rank, queue_priority FROM tasks WHERE queue_rank IS NOT NULL")
+    return {row[0]: Rank(row[1], row[2]) for row in rows}
+
+
+def shelve(conn: sqlite3.Connection, task_id: str, *, shelved: bool) -> None:
+    """Note whether RALF takes nothing from where the task stands."""
+    conn.execute("UPDATE tasks SET shelved = ? WHERE id = ? AND shelved <> ?1", (shelved, task_id))

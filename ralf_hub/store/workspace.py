@@ -53,28 +53,39 @@ def types_of(conn: sqlite3.Connection, fingerprints: Iterable[str]) -> dict[str,
     return dict(rows.fetchall())
 
 
+def expect(conn: sqlite3.Connection, fingerprint: str, record_type: str) -> bool:
+    """Count a record that the hub itself is about to write, so that reading it back is no news.
+
+    Returns whether it was counted before: then an earlier try may have written it.
+    """
+    known = conn.execute("SELECT 1 FROM workspace_records WHERE fingerprint = ?", (fingerprint,)).fetchone()
+    if known is None:
+        conn.execute("INSERT INTO workspace_records VALUES (?, ?, 1, 0, 0)", (fingerprint, record_type))
+    return known is not None
+
+
 # --- tasks and features as last read --------------------------------------------------------------
 
 
 class TaskSeen(NamedTuple):
-    """What the files said of a task when they were last read."""
+    """What the files said of a task when they were last read; `said` has a digest per field."""
 
     status: str
     digest: str
+    said: Mapping[str, Json] | None = None
 
 
-def tasks_seen(conn: sqlite3.Connection) -> dict[str, TaskSeen]:
-    """Return what was last read of every task, by id."""
-    return {
-        row[0]: TaskSeen(row[1], row[2])
-        for row in conn.execute("SELECT task_id, status, digest FROM workspace_tasks")
-    }
+def tasks_seen(conn: sqlite3.Connection) -> dict[str, str]:
+    """Return the digest of every task as last read, by id."""
+    return dict(conn.execute("SELECT task_id, digest FROM workspace_tasks").fetchall())
 
 
 def task_seen(conn: sqlite3.Connection, task_id: str) -> TaskSeen | None:
     """Return what was last read of one task, or None."""
-    row = conn.execute("SELECT status, digest FROM workspace_tasks WHERE task_id = ?", (task_id,)).fetchone()
-    return None if row is None else TaskSeen(*row)
+    row = conn.execute(
+        "SELECT status, digest, said FROM workspace_tasks WHERE task_id = ?", (task_id,)
+    ).fetchone()
+    return None if row is None else TaskSeen(row[0], row[1], load(row[2]))
 
 
 def save_task_seen(
@@ -82,9 +93,10 @@ def save_task_seen(
 ) -> None:
     """Note what was read of a task; *told* is the event that went out because of it."""
     conn.execute(
-        "INSERT INTO workspace_tasks (task_id, status, digest, told) VALUES (?,?,?,?) ON CONFLICT (task_id) "
-        "DO UPDATE SET status = excluded.status, digest = excluded.digest, told = coalesce(excluded.told, told)",
-        (task_id, seen.status, seen.digest, told),
+        "INSERT INTO workspace_tasks (task_id, status, digest, said, told) VALUES (?,?,?,?,?) "
+        "ON CONFLICT (task_id) DO UPDATE SET status = excluded.status, digest = excluded.digest, "
+        "said = excluded.said, told = coalesce(excluded.told, told)",
+        (task_id, seen.status, seen.digest, None if seen.said is None else dump(dict(seen.said)), told),
     )
 
 

@@ -6,11 +6,13 @@ content, so a lost or doubled hint loses and doubles nothing, and where they fai
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, tzinfo
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from sqlite3 import Connection
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from watchfiles import awatch
@@ -19,24 +21,26 @@ from ralf_hub.clock import Clock
 from ralf_hub.config.models import WorkspaceSettings
 from ralf_hub.intake.ledger import Intake, Ledger
 from ralf_hub.model import Json
+from ralf_hub.store import tasks as stored_tasks
 from ralf_hub.store import workspace
 from ralf_hub.store.database import Database
+from ralf_hub.store.tasks import Rank
 from ralf_hub.watcher import history, mirror
-from ralf_hub.watcher.files import Files, Reading
-from ralf_hub.workspace.files import RefusedError
-from ralf_hub.workspace.following import Batch, FileState, Following, read_problem, unchanged
+from ralf_hub.watcher.eventsfile import SETTLED_AFTER_S, EventsFile
+from ralf_hub.watcher.files import Files, Notes
+from ralf_hub.watcher.progress import Progress, no_progress
+from ralf_hub.watcher.said import FileTask
+from ralf_hub.workspace.layout import Layout
 from ralf_hub.workspace.meaning import PRIVATE_TYPES, Meaning
-from ralf_hub.workspace.records import WorkspaceMissingError
-from ralf_hub.workspace.scan import ScanSettings, follow_events
+from ralf_hub.workspace.records import Limits, WorkspaceMissingError
+from ralf_hub.workspace.scan import ScanSettings
 
 log = logging.getLogger(__name__)
 
-SETTLED_AFTER_S: Final = 0.3
-"""A file untouched for so long is taken to be written to its end."""
 GATHER_S: Final = 0.1
 """Changes that come together are read together."""
 THOROUGH_EVERY_S: Final = 300.0
-TASKS_PER_COMMIT: Final = 200
+TASKS_PER_COMMIT: Final = 100
 CHANGED_PATHS_MAX: Final = 500
 _IMPORTED: Final = "imported"
 
@@ -50,7 +54,10 @@ def scan_settings(settings: WorkspaceSettings) -> ScanSettings:
 
 
 class Follower:
-    """Follows one workspace. `status` is what the API shows of it."""
+    """Follows one workspace. `status` is what the API shows of it.
+
+    `turn` is held by whoever reads or writes the files: the follower, or the desk that writes back.
+    """
 
     def __init__(
         self,
@@ -61,20 +68,24 @@ class Follower:
         intake: Intake,
         clock: Clock,
         deliver_history: bool = False,
-        progress: Callable[[str, int], None] | None = None,
+        progress: Progress = no_progress,
     ) -> None:
         self._path = path
         self._settings = scan_settings(settings)
-        self._private = frozenset() if settings.keep_prompts else PRIVATE_TYPES
         self._poll_s = settings.poll_s
         self._db = db
         self._intake = intake
         self._clock = clock
         self._deliver_history = deliver_history
         self._progress = progress
-        self._files: Files | None = None
-        self._names: dict[str, str] = {}
-        self._state: FileState | None = None
+        self.turn = asyncio.Lock()
+        self.files: Files | None = None
+        private = frozenset() if settings.keep_prompts else PRIVATE_TYPES
+        self._events = EventsFile(
+            settings=self._settings, private=private, db=db, intake=intake, clock=clock, progress=progress
+        )
+        self._ranks: dict[str, Rank] = {}
+        self._counted: object = None
         self._first = True
         self._changed: set[Path] = set()
         self._hint = asyncio.Event()
@@ -86,11 +97,30 @@ class Follower:
         """Return path, layout, last scan and whether one is running."""
         return {
             "path": str(self._path),
-            "layout": None if self._files is None else self._files.layout.name,
+            "layout": None if self.files is None else self.files.layout.name,
             "last_scan_at": self._last_scan_at,
             "scanning": self._scanning,
             "missing": self._missing,
         }
+
+    @property
+    def layout(self) -> Layout | None:
+        """Where things stand; None while the workspace is not there."""
+        return None if self.files is None else self.files.layout
+
+    @property
+    def limits(self) -> Limits:
+        """How much is read of each file."""
+        return self._settings.limits
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the workspace is there and has been read to its end once."""
+        return self.files is not None and not self._first and self._missing is None
+
+    def look_soon(self) -> None:
+        """Look at the files without waiting for a notification."""
+        self._hint.set()
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -108,21 +138,23 @@ class Follower:
             await asyncio.sleep(self._poll_s)
 
     async def _follow(self) -> None:
-        files = self._files = await asyncio.to_thread(Files, self._path, self._settings)
-        self._missing = None
-        await self._load_state()
+        files = await asyncio.to_thread(Files, self._path, self._settings)
+        await self._load_state(files)
+        self.files, self._missing = files, None
         await self.read_all()
-        watching = asyncio.create_task(self._watch(), name="workspace watched")
+        watching = asyncio.create_task(self._watch(files.layout), name="workspace watched")
         try:
             due = self._clock.monotonic() + THOROUGH_EVERY_S
             while True:
                 await self._wait(files)
                 if not files.layout.root.is_dir():
                     raise WorkspaceMissingError(f"{self._path}: No such file or directory")
-                thorough = self._clock.monotonic() >= due or watching.done()
-                if thorough:
+                if self._clock.monotonic() >= due or watching.done():
                     due = self._clock.monotonic() + THOROUGH_EVERY_S
-                await self._read_changes(thorough=thorough)
+                    self._changed.clear()
+                    await self.read_all()
+                else:
+                    await self._read_changes(files)
         finally:
             watching.cancel()
             with suppress(asyncio.CancelledError, Exception):
@@ -130,21 +162,15 @@ class Follower:
 
     async def _wait(self, files: Files) -> None:
         """Wait for a hint, or for the moment to look without one."""
-        unfinished = files.layout.events is not None and not await asyncio.to_thread(
-            unchanged, files.layout.events, self._state
-        )
+        unfinished = await self._events.has_news(files)
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLED_AFTER_S if unfinished else self._poll_s):
                 await self._hint.wait()
                 await asyncio.sleep(GATHER_S)
         self._hint.clear()
 
-    async def _watch(self) -> None:
+    async def _watch(self, layout: Layout) -> None:
         """Gather hints from the operating system; ends where it gives none."""
-        files = self._files
-        if files is None:
-            return
-        layout = files.layout
         wanted = [*layout.tasks, layout.communications, layout.features, layout.root]
         places = [place for place in wanted if place is not None and place.is_dir()]
         deep = [place for place in places if place != layout.root]
@@ -155,134 +181,149 @@ class Follower:
         except (OSError, RuntimeError) as error:
             log.warning("workspace: no notifications (%s); it is looked at every %s s", error, self._poll_s)
 
-    async def _read_changes(self, *, thorough: bool) -> None:
-        files = self._files
-        if files is None:
-            return
+    async def _read_changes(self, files: Files) -> None:
         changed, self._changed = self._changed, set()
         layout = files.layout
-        own = {layout.events, layout.queue}
-        paths = {
-            path
-            for path in changed
-            if path not in own and any(path.is_relative_to(base) for base in layout.tasks)
-        }
-        others = layout.queue in changed or any(
+        paths = [path for path in sorted(changed) if any(path.is_relative_to(base) for base in layout.tasks)]
+        features = any(
             layout.features is not None and path.is_relative_to(layout.features) for path in changed
         )
-        if thorough or len(paths) > CHANGED_PATHS_MAX:
-            await self.read_all(thorough=thorough)
+        if len(paths) > CHANGED_PATHS_MAX:
+            await self.read_all(thorough=False)
             return
-        await self._read_events(
-            thorough=False
-        )  # first: a record says more than the folder that moves after it
-        if paths or others:
-            await self._take(await asyncio.to_thread(files.read_changed, sorted(paths)))
+        if paths:
+            await self._read_events_to_their_end(files)
+        async with self.turn:
+            await self.pull(paths, features=features)
+
+    async def _read_events_to_their_end(self, files: Files) -> None:
+        """Read events before folders: RALF writes the record first, and it says more than the folder that moves."""
+        async with self.turn:
+            await self._read_events(files, thorough=False)
+        if self._events.is_unfinished:
+            await asyncio.sleep(SETTLED_AFTER_S)
 
     # --- reading and taking over ----------------------------------------------------------------
 
-    async def _load_state(self) -> None:
-        imported, stored = await self._db.read(
-            lambda conn: (workspace.state(conn, _IMPORTED), workspace.state(conn, history.EVENTS_STATE))
+    async def _load_state(self, files: Files) -> None:
+        imported, events, known, ranks = await self._db.read(
+            lambda conn: (
+                workspace.state(conn, _IMPORTED),
+                workspace.state(conn, history.EVENTS_STATE),
+                workspace.tasks_seen(conn),
+                stored_tasks.ranks(conn),
+            )
         )
         self._first = not (isinstance(imported, dict) and imported.get("path") == str(self._path))
-        self._state = FileState.from_json(stored) if isinstance(stored, dict) and not self._first else None
+        self._events.stands_at(events if isinstance(events, dict) and not self._first else None)
+        files.known.update(known)
+        self._ranks = ranks
 
     @property
     def _notify(self) -> bool:
         return self._deliver_history or not self._first
 
     async def read_all(self, *, thorough: bool = True) -> None:
-        """Read the whole workspace; the first time all of it is history."""
-        if self._files is None:
+        """Look at the whole workspace; the first time all of it is history."""
+        files = self.files
+        if files is None:
             return
         self._scanning = True
         try:
-            reading = await asyncio.to_thread(self._files.read_all, self._progress)
-            if self._first:
-                await self._take(reading)
-                await self._read_events(thorough=thorough)
-                await self._db.write(self._mark_imported)
-                self._first = False
-            else:
-                self._names = reading.names
-                await self._read_events(thorough=thorough)
-                await self._take(reading)
+            async with self.turn:
+                await asyncio.to_thread(files.read_all, lambda what, count: self._progress(what, count, None))
+                if self._first:
+                    await self._take(files)
+                    await self._read_events(files, thorough=thorough)
+                    await self._db.write(self._mark_imported)
+                    self._first = False
+                else:
+                    await self._read_events(files, thorough=thorough)
+                    await self._take(files)
         finally:
             self._scanning = False
+            self._progress("done", 0, None)
 
-    def _mark_imported(self, conn: Any) -> None:
+    def _mark_imported(self, conn: Connection) -> None:
         workspace.save_state(conn, _IMPORTED, {"path": str(self._path), "at": self._clock.iso()})
 
-    async def _take(self, reading: Reading) -> None:
+    async def _read_events(self, files: Files, *, thorough: bool) -> None:
+        if await self._events.read(files, thorough=thorough, first=self._first, notify=self._notify):
+            self._last_scan_at = self._clock.iso()
+
+    async def pull(self, paths: Iterable[Path], *, features: bool = False) -> None:
+        """Take over what changed in the events, at *paths* and in queue.yaml. To be called with `turn` in hand."""
+        files = self.files
+        if files is None:
+            return
+        await self._read_events(files, thorough=False)
+        await asyncio.to_thread(files.read_changed, list(paths), features=features)
+        await self._take(files)
+
+    async def adopt(self, paths: Iterable[Path], own: frozenset[str]) -> None:
+        """Remember what the files at *paths* say of the tasks in *own*, which the hub itself has just written."""
+        files = self.files
+        if files is None:
+            return
+        await asyncio.to_thread(files.read_changed, list(paths))
+        while due := await asyncio.to_thread(files.due, TASKS_PER_COMMIT):
+            if written := [task for task in due if task.id in own]:
+                await self._commit(files, written, partial(mirror.adopt_tasks, written=written))
+            others = [task for task in due if task.id not in own]
+            if others:
+                await self._take_chunk(files, others)
+        await self._note(files)
+
+    async def _take(self, files: Files) -> None:
         """Take over what the files say differently from last time."""
-        self._names = reading.names
-        seen = await self._db.read(workspace.tasks_seen)
-        changed = [task for task in reading.tasks if seen.get(task.id) != task.seen]
+        while chunk := await asyncio.to_thread(files.due, TASKS_PER_COMMIT):
+            await self._take_chunk(files, chunk)
+        await self._note(files)
+        self._last_scan_at = self._clock.iso()
+
+    async def _take_chunk(self, files: Files, chunk: list[FileTask]) -> None:
         first, notify = self._first, self._notify
-        await self._intake.accept(
-            lambda ledger: mirror.take_features(ledger, reading.features, first=first, notify=notify),
-            bulk=True,
+        await self._commit(
+            files, chunk, partial(mirror.take_tasks, changed=chunk, first=first, notify=notify)
         )
-        for start in range(0, len(changed), TASKS_PER_COMMIT):
-            chunk = changed[start : start + TASKS_PER_COMMIT]
 
-            def take(ledger: Ledger, chunk: list[mirror.FileTask] = chunk) -> None:
-                mirror.take_tasks(ledger, chunk, first=first, notify=notify)
-
-            await self._intake.accept(take, bulk=True)
-        await self._db.write(lambda conn: self._note(conn, reading), bulk=True)
-        self._last_scan_at = self._clock.iso()
-
-    @staticmethod
-    def _note(conn: Any, reading: Reading) -> None:
-        workspace.forget_problems(conn, "files")
-        workspace.add_problems(conn, "files", [(p.file, p.line, p.message) for p in reading.problems])
-        workspace.set_counts(conn, "tasks", reading.by_status)
-        workspace.set_counts(conn, "queue", {"items": reading.queue_items})
-        workspace.set_counts(conn, "features", {"found": len(reading.features)})
-
-    async def _read_events(self, *, thorough: bool) -> None:
-        files = self._files
-        if files is None or files.layout.events is None:
-            return
-        events = files.layout.events
-        if not thorough and await asyncio.to_thread(unchanged, events, self._state):
-            return
+    async def _commit(self, files: Files, chunk: list[FileTask], change: Callable[[Ledger], None]) -> None:
+        """Run *change*, which takes *chunk* over; where it fails the tasks stay due."""
         try:
-            settled = self._clock.now() / 1000 - events.stat().st_mtime >= SETTLED_AFTER_S
-            following = await asyncio.to_thread(
-                follow_events, files.layout, self._settings, self._state, settled=settled, thorough=thorough
+            await self._intake.accept(change, bulk=True)
+        except BaseException:
+            files.again(chunk)
+            raise
+        files.took(chunk)
+
+    async def _note(self, files: Files) -> None:
+        """Take over features, ranks, counts and problems, as far as they changed."""
+        notes = await asyncio.to_thread(files.notes)
+        first, notify = self._first, self._notify
+        if notes.features is not None:
+            found = notes.features
+            await self._intake.accept(
+                lambda ledger: mirror.take_features(ledger, found, first=first, notify=notify), bulk=True
             )
-        except FileNotFoundError:
-            return
-        except (OSError, RefusedError) as error:
-            problem = read_problem(files.layout.relative(events), error)
-            row = [(problem.file, problem.line, problem.message)]
-            await self._db.write(lambda conn: workspace.add_problems(conn, "events", row))
-            return
-        if following is not None:
-            await self._take_events(following)
+        ranks = self._ranks if notes.ranks is None else notes.ranks
+        moved = {task_id: rank for task_id, rank in ranks.items() if self._ranks.get(task_id) != rank}
+        gone = self._ranks.keys() - ranks.keys()
 
-    async def _take_events(self, following: Following) -> None:
-        await self._intake.accept(lambda ledger: history.begin(ledger, following))
-        first, notify, private = self._first, self._notify, self._private
-        while (batch := await asyncio.to_thread(next, following.batches, None)) is not None:
-            found: Batch = batch
+        counted = (notes.by_status, notes.queue_items, notes.features_found)
+        if moved or gone or notes.problems is not None or counted != self._counted:
 
-            def take(ledger: Ledger, found: Batch = found) -> history.Taken:
-                return history.take(
-                    ledger,
-                    found,
-                    generation=following.generation,
-                    names=self._names,
-                    first=first,
-                    notify=notify,
-                    private=private,
-                )
+            def write(conn: Connection) -> None:
+                stored_tasks.set_ranks(conn, moved, gone=gone)
+                _write_notes(conn, notes)
 
-            await self._intake.accept(take, bulk=True)
-            self._state = found.state
-            if self._progress is not None:
-                self._progress("events", found.read_bytes)
-        self._last_scan_at = self._clock.iso()
+            await self._db.write(write, bulk=True)
+        self._ranks, self._counted = ranks, counted
+
+
+def _write_notes(conn: Connection, notes: Notes) -> None:
+    if notes.problems is not None:
+        workspace.forget_problems(conn, "files")
+        workspace.add_problems(conn, "files", [(p.file, p.line, p.message) for p in notes.problems])
+    workspace.set_counts(conn, "tasks", notes.by_status)
+    workspace.set_counts(conn, "queue", {"items": notes.queue_items})
+    workspace.set_counts(conn, "features", {"found": notes.features_found})

@@ -1,7 +1,7 @@
 """Records of events.yaml become events, each once, and what they say of a task becomes true. Synchronous."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,14 +45,14 @@ def take(
     batch: Batch,
     *,
     generation: int,
-    names: Mapping[str, str],
+    name_of: Callable[[str], str],
     first: bool,
     notify: bool,
     private: frozenset[str],
 ) -> Taken:
     """Take one batch over: new records as events, counts and the place to go on from in the same transaction.
 
-    *names* leads from other names of tasks to their ids; types in *private* are recorded and told to nobody.
+    *name_of* leads from other names of tasks to their ids; types in *private* are recorded and told to nobody.
     In the *first* import records change no task: they are history, and the folders say where the tasks are now.
     """
     conn = ledger.conn
@@ -60,7 +60,7 @@ def take(
     known = {name: Seen(*counts) for name, counts in workspace.standings(conn, prints).items()}
     found = recognise(batch.records, known, generation, batch.gone)
     for record in found.new:
-        _record(ledger, record, names, first=first, notify=notify and record.raw_type not in private)
+        _record(ledger, record, name_of, first=first, notify=notify and record.raw_type not in private)
     types = {record.fingerprint: record.raw_type for record in batch.records}
     counts = Counter(record.raw_type for record in batch.records)
     counts.subtract(
@@ -74,14 +74,14 @@ def take(
 
 
 def _record(
-    ledger: Ledger, record: EventRecord, names: Mapping[str, str], *, first: bool, notify: bool
+    ledger: Ledger, record: EventRecord, name_of: Callable[[str], str], *, first: bool, notify: bool
 ) -> None:
-    task_id = names.get(record.task_id, record.task_id) if record.task_id is not None else None
+    task_id = None if record.task_id is None else name_of(record.task_id)
     task = None if task_id is None else tasks.get(ledger.conn, task_id)
     before = None if task is None else task.status
     if task is not None and not first:
         if workspace.take_told(ledger.conn, task.id, record.type):
-            notify = False  # its folder moved first, and that was told
+            return  # its folder moved first, and that was told: one change is one event
         task = _settled(ledger, task, record)
     ledger.record(
         record.type,

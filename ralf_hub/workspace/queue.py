@@ -196,6 +196,13 @@ def _apply_blocks(entries: Sequence[_Entry], items: dict[str, QueueItem]) -> Non
         items[name] = replace(item, depends_on=tuple(dict.fromkeys([*item.depends_on, *others])))
 
 
+def taking_order(queue: Queue) -> list[QueueItem]:
+    """Return all items in the order RALF's scripts look at them, whatever their status."""
+    if queue.key == "id":
+        return sorted(queue.items, key=lambda item: (-(item.priority_score or 0.0), item.id))
+    return list(queue.items)
+
+
 def selection_order(queue: Queue, done: Collection[str] = ()) -> tuple[list[QueueItem], list[QueueItem]]:
     """Return the pending items RALF may take, in its order, and those that wait for another task.
 
@@ -205,8 +212,6 @@ def selection_order(queue: Queue, done: Collection[str] = ()) -> tuple[list[Queu
     *done* (tasks completed in the folders).
     """
     met = {item.id for item in queue.items if item.status == "completed"} | set(done)
-    pending = [item for item in queue.items if item.status == "pending" and item.id not in set(done)]
-    if queue.key == "id":
-        pending.sort(key=lambda item: (-(item.priority_score or 0.0), item.id))
+    pending = [item for item in taking_order(queue) if item.status == "pending" and item.id not in set(done)]
     ready = [item for item in pending if met.issuperset(item.depends_on)]
     return ready, [item for item in pending if not met.issuperset(item.depends_on)]

@@ -105,7 +105,7 @@ def iter_tasks(
 ) -> Iterator[TaskRecord]:
     """Yield the task of every task file, appending to *problems*."""
     count = 0
-    for path, source in _task_files(layout, settings, problems):
+    for path, source in task_files(layout, settings, problems):
         count += 1
         if count > settings.limits.task_files_max:
             message = f"more than task_files_max ({settings.limits.task_files_max}) task files; the rest is not read"
@@ -137,11 +137,19 @@ def read_task_file(
     return _read_task_file(path, source, layout, settings, problems), problems
 
 
+def read_source(
+    path: Path, source: TaskSource, layout: Layout, settings: ScanSettings
+) -> tuple[TaskRecord | None, list[Problem]]:
+    """Return the task in the file at *path* that `task_files` found to be *source*."""
+    problems: list[Problem] = []
+    return _read_task_file(path, source, layout, settings, problems), problems
+
+
 def _has_task_file(folder: Path) -> bool:
     return any((folder / name).exists() for name in TASK_FILES)
 
 
-def _task_files(
+def task_files(
     layout: Layout, settings: ScanSettings, problems: list[Problem]
 ) -> Iterator[tuple[Path, TaskSource]]:
     """Yield every file that may hold a task, by its name and place."""

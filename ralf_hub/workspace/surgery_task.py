@@ -34,7 +34,7 @@ _NAMED = re.compile(
 )
 _WORD = re.compile(r"((?:Task|TASK)(?:[ ]Context)?:[ \t]*)(.*)")
 _SECTION = re.compile(r"#{2,6}[ \t]+(.*)")
-_ANY_HEADING = re.compile(r"#{1,6}[ \t]", re.MULTILINE)
+_ANY_HEADING = re.compile(r"#{1,6}[ \t]")
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
 _BOLD = re.compile(r"((?:[-*][ \t]+)?\*\*([A-Za-z][\w /()-]{0,40}?):?\*\*:?[ \t]*)(.*?)([ \t]*)$")
 _YAML_KEY = re.compile(r"([A-Za-z_][\w-]*)(:[ \t]*)(.*)$")
@@ -48,13 +48,16 @@ def title_as_read(title: str) -> str:
 
 
 def body_as_written(description: str) -> str:
-    """Return *description* as it stands in a section: its own headings indented by a blank, its fences closed.
+    """Return *description* as it stands in a section: its own headings indented by a blank, its code closed.
 
     Markdown shows them the same; the readers do not take them for sections of the task.
     """
-    text = _ANY_HEADING.sub(lambda found: f" {found[0]}", writable(description).strip())
-    fences = sum(1 for line in text.split("\n") if _FENCE.match(line))
-    return f"{text}\n```" if fences % 2 else text
+    fenced, lines = False, []
+    for line in writable(description).strip().split("\n"):
+        if _FENCE.match(line):
+            fenced = not fenced
+        lines.append(f" {line}" if not fenced and _ANY_HEADING.match(line) else line)
+    return "\n".join([*lines, "```"] if fenced else lines)
 
 
 def description_as_read(description: str) -> str:

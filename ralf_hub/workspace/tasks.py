@@ -169,6 +169,18 @@ def resolve(records: Iterable[TaskRecord]) -> Resolution:
     the same id are two tasks: the first in alphabetical order takes the short id, the others keep
     their full names, and that is a problem too.
     """
+    tasks, problems = merge(records)
+    names = _names(tasks)
+    kept = [replace(t, aliases=tuple(a for a in t.aliases if names.get(a) == t.id)) for t in tasks.values()]
+    linked = [_linked(task, tasks, names) for task in kept]
+    return Resolution(tuple(sorted(linked, key=lambda t: t.id)), tuple(problems), names)
+
+
+def merge(records: Iterable[TaskRecord]) -> tuple[dict[str, TaskRecord], list[Problem]]:
+    """Return the tasks of *records* by id, and what was wrong; the first half of `resolve`.
+
+    Only records whose names shorten to the same id (`words.id_of`) have to be given together.
+    """
     by_stem: dict[str, list[TaskRecord]] = defaultdict(list)
     for record in records:
         by_stem[record.stem].append(record)
@@ -183,10 +195,7 @@ def resolve(records: Iterable[TaskRecord]) -> Resolution:
             full = words.id_of(f"{stem}.") if words.is_id(stem) else task.id
             task = replace(task, id=stem if words.is_id(stem) and stem not in tasks else full, aliases=())
         tasks.setdefault(task.id, task)
-    names = _names(tasks)
-    kept = [replace(t, aliases=tuple(a for a in t.aliases if names.get(a) == t.id)) for t in tasks.values()]
-    linked = [_linked(task, tasks, names) for task in kept]
-    return Resolution(tuple(sorted(linked, key=lambda t: t.id)), tuple(problems), names)
+    return tasks, problems
 
 
 def _merged(records: Sequence[TaskRecord], problems: list[Problem]) -> TaskRecord:

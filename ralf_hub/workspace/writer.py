@@ -7,7 +7,7 @@ before its entry in queue.yaml, so that RALF never finds an entry without a task
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Final, Self
 
@@ -85,6 +85,11 @@ class Writer:
         long = f"{wish.id}-{slug(wish.title)}"
         name = long if slug(wish.title) and id_of(long) == wish.id else wish.id
         return self._readable(Place(base, wish.folder, f"{name}.md", None), wish)
+
+    def places_of(self, wish: Wish) -> list[str]:
+        """Return where the file of a task made by the hub may stand by now. ForbiddenError as `place_of_new`."""
+        place = self.place_of_new(wish)
+        return [replace(place, folder=folder).path for folder in STATUS_BY_FOLDER]
 
     def _readable(self, place: Place, wish: Wish) -> Place:
         """See that the task will be found again under its own id."""

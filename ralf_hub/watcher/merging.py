@@ -1,0 +1,105 @@
+"""What of a task's files is news, when the hub may have changed the task too. Pure.
+
+Like merging two branches: what the files said when they were last read is the common ground. A field that only they
+changed is taken over; one that only the hub changed stays; where both did, the newer change stands and the other is
+kept in an event.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ralf_hub.clock import parse_iso
+from ralf_hub.model import (
+    FINAL_STATUSES,
+    IN_PROGRESS,
+    OPEN_STATUSES,
+    TASK_TRANSITIONS,
+    Json,
+    Task,
+)
+from ralf_hub.store.workspace import TaskSeen
+from ralf_hub.watcher.said import KEYS, MERGED, FileTask, digest
+from ralf_hub.workspace.surgery_task import description_as_read, title_as_read
+
+LOST_CHARACTERS_MAX: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """`wanted` is to be taken over, `metadata` with it but as no news; `lost` is what a newer change overruled.
+
+    `hub_won` are the lost values of the files, `files_won` those of the hub.
+    """
+
+    wanted: Mapping[str, Any]
+    metadata: Mapping[str, Json] | None = None
+    files_won: Mapping[str, Json] = field(default_factory=dict)
+    hub_won: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def lost(self) -> dict[str, Json]:
+        """Every value that did not last, whoever's it was."""
+        return {**self.files_won, **self.hub_won}
+
+
+def merge(was: Task, found: FileTask, seen: TaskSeen) -> Merged:
+    """Return what the files bring for the task *was*; *seen* is what they said before."""
+    wanted: dict[str, Any] = {}
+    files_won: dict[str, Json] = {}
+    hub_won: dict[str, Json] = {}
+    hub_is_newer = parse_iso(was.updated_at) > found.changed_ms
+    said = found.seen.said or {}
+    for name in MERGED:
+        before = None if seen.said is None else seen.said.get(name)
+        mine, theirs = getattr(was, name), found.fields[name]
+        if before == said[name] or theirs in (mine, as_read(name, mine)):
+            continue
+        if before is None or before in {digest(mine), digest(as_read(name, mine))}:
+            wanted[name] = theirs
+        elif hub_is_newer:
+            hub_won[name] = _shown(theirs)
+        else:
+            wanted[name] = theirs
+            files_won[name] = _shown(mine)
+    if found.status != seen.status and _moves(was, found.status):
+        if was.status != seen.status and hub_is_newer and found.status not in FINAL_STATUSES:
+            hub_won["status"] = found.status
+        else:
+            wanted["status"] = found.status
+            if was.status not in {seen.status, *_MAY_FOLLOW.get(found.status, ())}:
+                files_won["status"] = was.status
+    return Merged(wanted, _metadata(was, found, seen), files_won, hub_won)
+
+
+_MAY_FOLLOW: Final = dict.fromkeys((*FINAL_STATUSES, IN_PROGRESS), OPEN_STATUSES)
+"""A task that goes on its usual way loses nothing: what was open and is now completed was not in dispute."""
+
+
+def as_read(name: str, value: Json) -> Json:
+    """Return what the files say once the hub has written *value* to field *name*."""
+    if name == "title":
+        return title_as_read(value)
+    return description_as_read(value) if name == "description" else value
+
+
+def _moves(was: Task, status: str) -> bool:
+    """Return whether what the files say now is news: an open folder says nothing against an open status."""
+    if status == was.status or status not in TASK_TRANSITIONS[was.status]:
+        return False
+    return status in FINAL_STATUSES or was.status not in OPEN_STATUSES or status == IN_PROGRESS
+
+
+def _metadata(was: Task, found: FileTask, seen: TaskSeen) -> dict[str, Json] | None:
+    """Return the task's metadata with those of the files; what others put there stays. None: nothing new."""
+    said = found.seen.said or {}
+    if seen.said is not None and seen.said.get("metadata") == said["metadata"]:
+        return None
+    theirs: Mapping[str, Json] = found.fields["metadata"]
+    dropped = set((seen.said or {}).get(KEYS, ())) - theirs.keys()
+    merged = {key: value for key, value in was.metadata.items() if key not in dropped} | dict(theirs)
+    return None if merged == was.metadata else merged
+
+
+def _shown(value: Json) -> Json:
+    return value[:LOST_CHARACTERS_MAX] if isinstance(value, str) else value
