@@ -1,4 +1,4 @@
-"""The dashboard's files: static, from the package, read once; nothing of them comes from another host."""
+"""The dashboard and the API explorer: static files from the package, read once; nothing comes from another host."""
 
 import hashlib
 import mimetypes
@@ -13,6 +13,7 @@ from ralf_hub.endpoint import Answer, Call, Endpoint
 from ralf_hub.errors import NotFoundError
 
 PAGE: Final = "index.html"
+EXPLORER: Final = "docs.html"
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -76,12 +77,18 @@ async def page(call: Call) -> Answer:
     return _answer(call, PAGE)
 
 
+async def explorer(call: Call) -> Answer:
+    """Answer with the API explorer, which reads `/openapi.json`."""
+    return _answer(call, EXPLORER)
+
+
 async def static_file(call: Call) -> Answer:
-    """Answer with one of the dashboard's files."""
+    """Answer with one of the files of both pages."""
     return _answer(call, call.params["file"])
 
 
 ENDPOINTS = (
     Endpoint("GET", "/", "dashboard", "The dashboard", page, None, "web"),
+    Endpoint("GET", "/docs", "explorer", "The API explorer", explorer, None, "web"),
     Endpoint("GET", "/web/{file:.+}", "dashboardFile", "A file of the dashboard", static_file, None, "web"),
 )

@@ -24,7 +24,7 @@ let pending = null;
 
 function nav(current) {
   document.getElementById("nav").replaceChildren(...PAGES.map(([path, text]) =>
-    h("a", { href: `#/${path}`, "aria-current": path === current ? "page" : null }, text)));
+    h("a", { href: `#/${path}`, "aria-current": path === current ? "page" : null }, text)), link("/docs", "API"));
 }
 
 export function say(text, kind = "") {
