@@ -106,8 +106,8 @@ class GitLabApi(IssueApi):
         return self._call("GET", _path(target))
 
     def issues(self, since: str, page: int) -> HttpRequest:
-        """Return a page of the issues made since then, newest first. The list is up to date, the search may lag."""
-        query = {"created_after": since, "order_by": "created_at", "sort": "desc", "scope": "all"}
+        """Return a page of the issues made since then, oldest first. The list is up to date, the search may lag."""
+        query = {"created_after": since, "order_by": "created_at", "sort": "asc", "scope": "all"}
         return self._call("GET", f"/issues?{urlencode({**query, 'per_page': PAGE_SIZE, 'page': page})}")
 
     def comments(self, target: Target, since: str, page: int) -> HttpRequest:

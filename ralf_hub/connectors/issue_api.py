@@ -117,7 +117,10 @@ class IssueApi(ABC):
 
     @abstractmethod
     def issues(self, since: str, page: int) -> HttpRequest:
-        """Return the request for a page of issues in any state, newest first, at least those made since then."""
+        """Return the request for a page of issues in any state, of those made since then.
+
+        Where older ones may be among them, the newest come first: the first that is too old ends the look-up.
+        """
 
     @abstractmethod
     def comments(self, target: Target, since: str, page: int) -> HttpRequest:

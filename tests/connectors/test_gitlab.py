@@ -17,7 +17,7 @@ from ralf_hub.connectors.base import (
 )
 from ralf_hub.connectors.gitlab import GitLabSettings
 from tests.connectors.helpers import NOW_MS, nowhere
-from tests.connectors.lane import Case, Lane, cases
+from tests.connectors.lane import Case, Lane, cases, fail
 from tests.doubles.gitlab import PROJECT_ID
 
 NOW_S = NOW_MS // 1000 + 10
@@ -103,6 +103,18 @@ async def test_a_project_is_reached_by_number_and_by_path(case: Case, http: Http
     lane = Lane(case.made(project=project), http)
     assert await lane.tell("task_completed") == ["create", "comment", "close"]
     assert case.tracker.made[0].state == "closed"
+
+
+async def test_a_late_replay_need_not_read_what_was_made_since(case: Case, http: Http) -> None:
+    case.tracker.page_size_max = 2
+    lane = Lane(case.made(), http)
+    (row,) = lane.plan(lane.about("task_created"))
+    fail(case.double, drop="after")
+    await lane.once(row)
+    for number in range(9):
+        case.tracker.add(f"Made later {number}")
+    assert isinstance(await lane.once(row, again=True), Delivered)
+    assert len([seen for seen in case.double.seen if seen.method == "GET"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,7 @@ async def test_a_repeated_feature_comment_is_found(case: Case, http: Http) -> No
 async def test_a_request_that_is_not_there_breaks_no_link(case: Case, http: Http) -> None:
     lane = Lane(case.made(), http)
     (row,) = lane.plan(delivered({"pr": 77}))
+    lane.link = Link(case.kind, "1", f"{case.project}#1", state="linked")
     outcome = await lane.once(row)
     assert isinstance(outcome, Rejected)
     assert outcome.link is None
