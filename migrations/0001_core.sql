@@ -162,7 +162,8 @@ END;
 CREATE TRIGGER outbox_counted_out AFTER DELETE ON outbox BEGIN
   UPDATE outbox_counts SET n = n - 1 WHERE connector = old.connector AND state = old.state;
 END;
-CREATE TRIGGER outbox_counted_over AFTER UPDATE OF state ON outbox WHEN old.state <> new.state BEGIN
+CREATE TRIGGER outbox_counted_over AFTER UPDATE OF state, connector ON outbox
+WHEN old.state <> new.state OR old.connector <> new.connector BEGIN
   UPDATE outbox_counts SET n = n - 1 WHERE connector = old.connector AND state = old.state;
   INSERT INTO outbox_counts VALUES (new.connector, new.state, 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
@@ -219,7 +220,7 @@ CREATE VIEW v_dead_letters AS
   SELECT o.id, o.connector, o.action, o.event_type, o.task_id, o.attempts, o.last_error, o.created_at,
          (SELECT max(a.started_at) FROM attempts a WHERE a.delivery_id = o.id) AS last_attempt_at
   FROM outbox o
-  WHERE o.state = 'dead'
+  WHERE o.state = 'dead' AND o.state <> 'delivered' -- which lets SQLite use the small index of what is not delivered
   ORDER BY o.id DESC;
 
 CREATE VIEW v_lag AS
