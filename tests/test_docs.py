@@ -40,6 +40,8 @@ ENVIRONMENT: Final = {
     "TRELLO_API_KEY": "0123456789abcdef",
     "TRELLO_TOKEN": "ATTA0123456789",
     "TRELLO_BOARD_ID": "Xy12AbCd",
+    "DISCORD_WEBHOOK_URL": "https://discord.com/api/webhooks/1/aaaaaaaa",
+    "DISCORD_BOT_TOKEN": "MTEx.a.b",
 }
 
 
