@@ -15,6 +15,7 @@ BUILT_IN: Final = {
     "github": "ralf_hub.connectors.github:GitHubConnector",
     "gitlab": "ralf_hub.connectors.gitlab:GitLabConnector",
     "jira": "ralf_hub.connectors.jira:JiraConnector",
+    "pagerduty": "ralf_hub.connectors.pagerduty:PagerDutyConnector",
     "slack": "ralf_hub.connectors.slack:SlackConnector",
     "trello": "ralf_hub.connectors.trello:TrelloConnector",
     "webhook": "ralf_hub.connectors.webhook:WebhookConnector",

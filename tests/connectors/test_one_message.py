@@ -11,13 +11,14 @@ import pytest
 from ralf_hub.model import Feature
 from tests.connectors.helpers import TASK
 from tests.connectors.outside import Outside, outside
-from tests.doubles import discord
+from tests.doubles import discord, pagerduty
 from tests.doubles.server import Double, Fault, Seen
 from tests.support import SettableClock, rows
 
 FEATURE = Feature("F-1", "Login", created_at=TASK.created_at, updated_at=TASK.created_at)
 LIFE = ("task_failed", "task_completed")
 DEADLINE_S = 10.0
+PAGERDUTY_KEY = "ralf/ralf-hub/task/TASK-7"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,27 @@ def check_discord(double: discord.Discord) -> None:
         assert by_title["Task completed: Fix the login"].answers == root.id
 
 
+def check_pagerduty(double: pagerduty.PagerDuty) -> None:
+    (incident,) = double.incidents
+    assert (incident.payload["summary"], incident.status) == ("Task failed: Fix the login", "resolved")
+    changes = {change["payload"]["summary"] for change in double.changes}
+    assert changes == {"Feature delivered: Login"}
+    assert double.dropped == [PAGERDUTY_KEY] * len(double.dropped)  # a repeated resolve changes nothing
+
+
 SERVICES = (
+    Service(
+        "pagerduty",
+        lambda _: pagerduty.PagerDuty(),
+        lambda double: {"routing_key": pagerduty.ROUTING_KEY, "base_url": double.api_url},
+        {
+            "trigger": ("/enqueue", '"trigger"'),
+            "resolve": ("/enqueue", '"resolve"'),
+            "change": ("/change/enqueue", ""),
+        },
+        check_pagerduty,
+        3,
+    ),
     Service(
         "discord",
         lambda now: discord.Discord(now=now),
