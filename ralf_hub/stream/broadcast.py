@@ -47,8 +47,11 @@ class Broadcaster:
         for event in fresh:
             messages = {encode: encode(event) for encode in {client.encode for client in readers}}
             for client in readers:
-                client.position = event.seq
-                client.push(messages[client.encode])
+                if (
+                    event.seq > client.position
+                ):  # a replay may have read it from the table before this was told
+                    client.position = event.seq
+                    client.push(messages[client.encode])
 
     def tell_delivery(self, delivery: dict[str, Json]) -> None:
         """Tell that a delivery changed."""
