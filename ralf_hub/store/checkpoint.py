@@ -11,20 +11,20 @@ from ralf_hub.store.database import Database
 from ralf_hub.store.lanes import HubConnection, open_connection
 
 PASSIVE_ABOVE_BYTES: Final = 4 * 1024 * 1024
-RESTART_ABOVE_BYTES: Final = 64 * 1024 * 1024
-RESTART_WAIT_MS: Final = 20
+TRUNCATE_ABOVE_BYTES: Final = 64 * 1024 * 1024
+TRUNCATE_WAIT_MS: Final = 20
 
 
 def _passive(conn: sqlite3.Connection) -> None:
     conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
-def _restart(conn: sqlite3.Connection) -> None:
-    """Finish the checkpoint while nobody writes, so that the log starts over from its beginning."""
+def _truncate(conn: sqlite3.Connection) -> None:
+    """Finish the checkpoint while nobody writes, so that the log starts over, empty: it does not shrink by itself."""
     timeout = conn.execute("PRAGMA busy_timeout").fetchone()[0]
-    conn.execute(f"PRAGMA busy_timeout = {RESTART_WAIT_MS}")
+    conn.execute(f"PRAGMA busy_timeout = {TRUNCATE_WAIT_MS}")
     try:
-        conn.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:
         conn.execute(f"PRAGMA busy_timeout = {timeout}")
 
@@ -47,8 +47,8 @@ class Checkpointer:
         size = _size(self._log)
         if size >= PASSIVE_ABOVE_BYTES:
             await self._conn.run(_passive)
-        if size >= RESTART_ABOVE_BYTES:
-            await self._db.run_alone(_restart)
+        if size >= TRUNCATE_ABOVE_BYTES:
+            await self._db.run_alone(_truncate)
 
     async def close(self) -> None:
         """Close the connection."""
