@@ -103,6 +103,7 @@ async def apply(hub: Services, loaded: Loaded) -> None:
         log.warning("the routes in force could not be noted: %s", error)
     hub.senders = senders(settings)
     hub.loaded = loaded
+    await hub.use_provider()
     hub.settings_problem = None
     await hub.dispatcher.configure(connectors, dispatch_policy(settings))
 
@@ -153,6 +154,7 @@ async def running(
             limits=RateLimiter(settings.api.rate_limit.requests_per_minute),
             auth_limits=RateLimiter(settings.api.rate_limit.failed_auth_per_minute),
         )
+        stack.push_async_callback(hub.close_provider)
         hub.keyring.load_stored(await db.read(keys.everyone))
         _follow_workspace(hub, progress or LoggedProgress(clock.monotonic), deliver_history=deliver_history)
         await apply(hub, loaded)

@@ -118,6 +118,8 @@ class Endpoint:
     scope: str | None
     tag: str
     body: type[Body] | None = None
+    form: type[BaseModel] | None = None
+    """What a handler that reads the body itself takes as a form, for the OpenAPI document."""
     query: type[Query] | None = None
     answer: str = ""
     """Name of the schema of the 2xx body; empty where there is none."""

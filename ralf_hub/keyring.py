@@ -3,14 +3,17 @@
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
-from ralf_hub.clock import Clock
+from ralf_hub.clock import MS_PER_S, Clock, iso
 from ralf_hub.model import ALL_SCOPES
 from ralf_hub.secrets import sha256_hex
+from ralf_hub.store.access_tokens import AccessToken
 from ralf_hub.store.keys import ApiKey
 
 KEY_PREFIX: Final = "rh_"
+TOKEN_PREFIX: Final = "rh_at_"  # noqa: S105 - how access tokens begin, not one of them
+TOKEN_VALID_S: Final = 3_600
 HINT_LENGTH: Final = 8
 KEY_LENGTH_MAX: Final = 512
 
@@ -33,16 +36,21 @@ ANONYMOUS: Final = Principal("anonymous", "anonymous", frozenset({ALL_SCOPES}))
 
 
 def new_key(
-    clock: Clock, name: str, scopes: Sequence[str], *, expires_at: str | None = None
+    clock: Clock,
+    name: str,
+    scopes: Sequence[str],
+    *,
+    expires_at: str | None = None,
+    kind: Literal["api", "oauth"] = "api",
 ) -> tuple[str, ApiKey]:
-    """Return a fresh key, to be shown once, and what is stored of it."""
+    """Return a fresh key, to be shown once, and what is stored of it. Of kind `oauth` it is a client's secret."""
     key = KEY_PREFIX + secrets.token_urlsafe(32)
     stored = ApiKey(
         id=clock.id("key"),
         name=name,
         hint=key[:HINT_LENGTH],
         scopes=tuple(scopes),
-        kind="api",
+        kind=kind,
         created_at=clock.iso(),
         last_used_at=None,
         expires_at=expires_at,
@@ -50,6 +58,21 @@ def new_key(
         key_sha256=sha256_hex(key),
     )
     return key, stored
+
+
+def new_access_token(clock: Clock, client: ApiKey, scopes: Sequence[str]) -> tuple[str, AccessToken]:
+    """Return a fresh access token of *client*, to be shown once, and what is stored of it. It never outlives the client."""
+    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    ends = iso(clock.now() + TOKEN_VALID_S * MS_PER_S)
+    stored = AccessToken(
+        token_sha256=sha256_hex(token),
+        client_id=client.id,
+        client_name=client.name,
+        scopes=tuple(scopes),
+        created_at=clock.iso(),
+        expires_at=min(ends, client.expires_at or ends),
+    )
+    return token, stored
 
 
 class Keyring:
@@ -77,19 +100,28 @@ class Keyring:
 
     def find(self, key: str, now: str) -> Principal | None:
         """Return whose key this is, or None where it is nobody's, revoked or expired."""
-        if (
-            len(key) > KEY_LENGTH_MAX or not key.isprintable()
-        ):  # bytes that are no text cannot be hashed as text
-            return None
-        digest = sha256_hex(key)
+        digest = _digest(key)
         principal = self._from_settings.get(digest)
         if principal is not None:
             return principal
-        stored = self._stored.get(digest)
-        if stored is None or (stored.expires_at is not None and stored.expires_at <= now):
+        stored = self._in_force(digest, now)
+        if stored is None or stored.kind != "api":  # a client's secret opens nothing but /oauth/token
             return None
         self.used[stored.id] = now
         return Principal(stored.id, stored.name, frozenset(stored.scopes))
+
+    def find_client(self, client_id: str, secret: str, now: str) -> ApiKey | None:
+        """Return the OAuth client of this id and secret, or None where there is none, or it is revoked or has ended."""
+        stored = self._in_force(_digest(secret), now)
+        if stored is None or stored.kind != "oauth" or stored.id != client_id:
+            return None
+        self.used[stored.id] = now
+        return stored
+
+    def _in_force(self, digest: str, now: str) -> ApiKey | None:
+        stored = self._stored.get(digest)
+        ended = stored is not None and stored.expires_at is not None and stored.expires_at <= now
+        return None if ended else stored
 
     def take_used(self) -> dict[str, str]:
         """Return when which key was last used, and forget it: it is about to be written down."""
@@ -99,3 +131,10 @@ class Keyring:
     def give_back(self, used: dict[str, str]) -> None:
         """Take back what could not be written down; later uses win."""
         self.used = {**used, **self.used}
+
+
+def _digest(key: str) -> str:
+    """Return what a key is looked up by; nothing, which no key has, for text that is none."""
+    if len(key) > KEY_LENGTH_MAX or not key.isprintable():  # bytes that are no text cannot be hashed as text
+        return ""
+    return sha256_hex(key)

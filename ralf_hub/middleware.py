@@ -7,14 +7,13 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from ipaddress import ip_address
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import orjson
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from ralf_hub.delivery import network
+from ralf_hub.admission import admit
 from ralf_hub.endpoint import (
     IDEMPOTENCY_KEY_LENGTH_MAX,
     Answer,
@@ -31,7 +30,6 @@ from ralf_hub.endpoint import (
 from ralf_hub.errors import PROBLEMS, FieldError, HubError
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.keyring import ANONYMOUS, Principal
-from ralf_hub.limits import Allowance
 from ralf_hub.services import SERVICES, Services
 from ralf_hub.texts import cut
 
@@ -80,7 +78,7 @@ async def door(
         if endpoint is None:
             response = await handler(request)
         else:
-            caller, allowance = admit(hub, endpoint.scope, request)
+            caller, allowance = await admit(hub, endpoint.scope, request)
             if allowance is not None:
                 headers = allowance.headers()
             call = Call(hub, request, caller, request_id, request.match_info)
@@ -130,77 +128,6 @@ def _response(answer: Answer) -> web.Response:
     if answer.body:
         response.headers[hdrs.CONTENT_TYPE] = answer.content_type
     return response
-
-
-# --- who may come in ------------------------------------------------------------------------------
-
-
-def admit(hub: Services, scope: str | None, request: web.Request) -> tuple[Principal, Allowance | None]:
-    """Return who calls and what is left to them. HubError `missing_key`, `invalid_key`, `missing_scope`, `rate_limited`."""
-    if scope is None:
-        return ANONYMOUS, None
-    limited = hub.settings.api.rate_limit.enabled
-    if hub.settings.api.auth_type == "none":
-        return ANONYMOUS, take_allowance(hub, address_of(hub, request)) if limited else None
-    key = _key_of(request)
-    caller = hub.keyring.find(key, hub.clock.iso()) if key else None
-    if caller is None:
-        _refuse(hub, request, "invalid_key" if key else "missing_key")
-    allowance = take_allowance(hub, caller.id) if limited else None
-    if not caller.may(scope):
-        raise HubError(f"This needs the scope {scope}.", code="missing_scope", extra={"scope": scope})
-    return caller, allowance
-
-
-def take_allowance(hub: Services, name: str) -> Allowance:
-    """Count one call of *name*. HubError `rate_limited` when it comes too soon."""
-    allowance = hub.limits.take(name, hub.clock.monotonic())
-    if not allowance.allowed:
-        raise HubError(
-            f"At most {allowance.limit} requests a minute; the next may come in {allowance.retry_after_s} s.",
-            code="rate_limited",
-            headers=allowance.headers(),
-        )
-    return allowance
-
-
-def _refuse(hub: Services, request: web.Request, code: str) -> NoReturn:
-    """Refuse a call without a valid key; an address that keeps trying has to wait."""
-    allowance = hub.auth_limits.take(address_of(hub, request), hub.clock.monotonic())
-    if not allowance.allowed:
-        raise HubError(
-            "Too many calls without a valid key from this address.",
-            code="rate_limited",
-            headers=allowance.headers(),
-        )
-    scheme = 'Bearer realm="ralf-hub"' + (', error="invalid_token"' if code == "invalid_key" else "")
-    raise HubError(code=code, headers={"WWW-Authenticate": scheme})
-
-
-def _key_of(request: web.Request) -> str:
-    scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    if scheme.lower() == "bearer" and key:
-        return key.strip()
-    return request.headers.get("X-API-Key", "").strip()
-
-
-def address_of(hub: Services, request: web.Request) -> str:
-    """Return the caller's address; `X-Forwarded-For` counts only from proxies named in the settings."""
-    remote = request.remote or ""
-    proxies = hub.settings.security.trusted_proxies
-    if not proxies:
-        return remote
-    trusted = network.networks([str(proxy) for proxy in proxies])
-    lines = request.headers.getall("X-Forwarded-For", [])  # some proxies append a line, others to the line
-    hops = [hop.strip() for hop in ",".join(lines).split(",") if hop.strip()]
-    for hop in [remote, *reversed(hops)]:
-        try:
-            address = ip_address(hop)
-        except ValueError:
-            return remote
-        if not any(address in proxy for proxy in trusted):
-            return hop
-    return remote
 
 
 # --- one call -------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from ralf_hub.config import Loaded, Settings
 from ralf_hub.delivery.dispatcher import Dispatcher
 from ralf_hub.delivery.transport import Transport
 from ralf_hub.feed import Feed
+from ralf_hub.identity.provider import Provider
 from ralf_hub.intake.ledger import Intake
 from ralf_hub.keyring import Keyring
 from ralf_hub.limits import RateLimiter
@@ -62,6 +63,8 @@ class Services:
     workspace: WorkspaceFollower | None = None
     desk: Any = None
     """Who writes into RALF's files, for the connector that plans it; None where none are followed."""
+    identity: Provider | None = None
+    """Whose access tokens count besides keys, where `auth_type` is `oauth`."""
     senders: Mapping[str, Sender] = field(default_factory=dict)
     """Who may call with webhooks, by the last part of the path."""
     large_webhooks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_WEBHOOKS_MAX))
@@ -78,6 +81,22 @@ class Services:
         """Take the stored keys anew, so that a change counts at once. One after the other: an older view never wins."""
         async with self._reloading:
             self.keyring.load_stored(await self.db.read(keys.everyone))
+
+    async def use_provider(self) -> None:
+        """Take the OpenID provider of the settings in force; one that stays the same keeps the keys it knows."""
+        api = self.settings.api
+        wanted = api.oauth if api.auth_type == "oauth" else None
+        known = self.identity
+        if wanted == (known.settings if known else None):
+            return
+        self.identity = Provider(wanted, self.transport, self.clock) if wanted else None
+        if known is not None:
+            await known.close()
+
+    async def close_provider(self) -> None:
+        """Stop asking the provider."""
+        if self.identity is not None:
+            await self.identity.close()
 
     async def write_usage(self) -> None:
         """Write down what was counted since the last time. StorageError: it stays counted."""

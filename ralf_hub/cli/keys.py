@@ -1,7 +1,6 @@
 """`keys create | list | revoke | rotate`: who may call the API. A running hub takes a change over within a second."""
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,18 +28,22 @@ def create(
             parser=common.moment_ahead, metavar="TIME", help="When it ends: a time, or 30d from now."
         ),
     ] = None,
+    oauth: Annotated[
+        bool, typer.Option("--oauth", help="Make an OAuth client: the key is its secret for /oauth/token.")
+    ] = False,
     config: Config = None,
     db: Db = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an API key and print it, this once."""
+    """Make an API key, or an OAuth client, and print the key, this once."""
     from ralf_hub.clock import Clock
     from ralf_hub.keyring import new_key
     from ralf_hub.store import keys
     from ralf_hub.store.beside import beside, write
 
     granted = _scopes(scopes)
-    key, stored = new_key(Clock(), _name(name), granted, expires_at=expires)
+    kind: Literal["api", "oauth"] = "oauth" if oauth else "api"
+    key, stored = new_key(Clock(), _name(name), granted, expires_at=expires, kind=kind)
     path = _database(config, db)
     common.tell_if_new(path)
     with beside(path, writer=True, create=True) as conn:
@@ -67,6 +70,7 @@ def list_(config: Config = None, db: Db = None, as_json: AsJson = False) -> None
         (
             key.id,
             key.name,
+            key.kind,
             f"{key.hint}...",
             " ".join(key.scopes),
             key.created_at,
@@ -75,7 +79,7 @@ def list_(config: Config = None, db: Db = None, as_json: AsJson = False) -> None
         )
         for key in found
     ]
-    table(("ID", "NAME", "KEY", "SCOPES", "CREATED", "LAST USED", "STATE"), rows)
+    table(("ID", "NAME", "KIND", "KEY", "SCOPES", "CREATED", "LAST USED", "STATE"), rows)
 
 
 def revoke(key_id: KeyId, config: Config = None, db: Db = None, as_json: AsJson = False) -> None:
@@ -122,8 +126,8 @@ def rotate(
             raise CommandError(f"the key {key_id} has ended; make a new one: ralf-hub keys create")
         lifetime = None if old.expires_at is None else parse_iso(old.expires_at) - parse_iso(old.created_at)
         ends = None if lifetime is None else iso(clock.now() + lifetime)
-        key, stored = new_key(clock, old.name, old.scopes, expires_at=ends)
-        keys.insert(conn, replace(stored, kind=old.kind))
+        key, stored = new_key(clock, old.name, old.scopes, expires_at=ends, kind=old.kind)
+        keys.insert(conn, stored)
         if overlap:
             keys.expire(conn, key_id, at=iso(clock.now() + overlap * MS_PER_S))
         else:
@@ -192,7 +196,13 @@ def _show_once(stored: "ApiKey", key: str, *, as_json: bool, replaces: str | Non
             "key": key,
             "scopes": list(stored.scopes),
         }
+        if stored.kind == "oauth":
+            shown |= {"client_id": stored.id, "client_secret": key}
         print_json(shown if replaces is None else {**shown, "replaces": replaces})
         return
     say(key)
-    note(f"{stored.id} ({stored.name}) may {' '.join(stored.scopes)}; the key is shown this once")
+    what = "key"
+    if stored.kind == "oauth":
+        note(f"client_id {stored.id}; its secret, above, is good for /oauth/token only")
+        what = "secret"
+    note(f"{stored.id} ({stored.name}) may {' '.join(stored.scopes)}; the {what} is shown this once")

@@ -32,7 +32,7 @@ def sse_message(event: Event) -> bytes:
 async def event_stream(call: Call) -> web.StreamResponse:
     """Open the stream of server-sent events; `Last-Event-ID` or `since` replays first."""
     query: StreamQuery = parse_query(StreamQuery, call.request)
-    principal = enter(call, query)
+    principal = await enter(call, query)
     need(principal, "events:read")
     hub = call.hub
     since = _since(call.request.headers.get("Last-Event-ID"), query.since)

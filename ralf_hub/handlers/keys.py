@@ -39,6 +39,9 @@ class KeyCreate(Body):
     name: Name = Field(description="Whose key it is.")
     scopes: list[Scope] = Field(min_length=1, max_length=SCOPES_MAX, description="What it may do.")
     expires_at: Moment | None = Field(default=None, description="When it ends; never, where left out.")
+    kind: Literal["api", "oauth"] = Field(
+        default="api", description="`oauth`: a client's secret, which opens `/oauth/token` and nothing else."
+    )
 
 
 def key_json(key: ApiKey) -> dict[str, Json]:
@@ -47,6 +50,7 @@ def key_json(key: ApiKey) -> dict[str, Json]:
         "id": key.id,
         "name": key.name,
         "hint": key.hint,
+        "kind": key.kind,
         "scopes": list(key.scopes),
         "created_at": key.created_at,
         "last_used_at": key.last_used_at,
@@ -76,7 +80,7 @@ async def create_key(call: Call) -> Answer:
     if body.expires_at is not None and body.expires_at <= call.hub.clock.iso():
         raise ValidationError(errors=[FieldError("expires_at", "This must be in the future.")])
     scopes = list(dict.fromkeys(body.scopes))
-    key, stored = new_key(call.hub.clock, body.name, scopes, expires_at=body.expires_at)
+    key, stored = new_key(call.hub.clock, body.name, scopes, expires_at=body.expires_at, kind=body.kind)
 
     def insert(ledger: Ledger) -> None:
         keys.insert(ledger.conn, stored)

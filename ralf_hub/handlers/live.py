@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from pydantic import Field
 
+from ralf_hub.admission import admit, lacks
 from ralf_hub.endpoint import Call, Query
 from ralf_hub.errors import HubError
 from ralf_hub.keyring import Principal
-from ralf_hub.middleware import admit
 from ralf_hub.services import Services
 from ralf_hub.stream.broadcast import CLIENTS_MAX
 
@@ -27,7 +27,7 @@ class StreamQuery(Query):
     )
 
 
-def enter(call: Call, query: StreamQuery) -> Principal:
+async def enter(call: Call, query: StreamQuery) -> Principal:
     """Return who reads: by key, by ticket; a browser only from our own pages or an origin the settings allow."""
     hub, request = call.hub, call.request
     origin = request.headers.get("Origin")
@@ -40,7 +40,7 @@ def enter(call: Call, query: StreamQuery) -> Principal:
         if principal is None:
             raise HubError("This ticket was used, has ended or never was.", code="invalid_key")
         return principal
-    return admit(hub, "events:read", request)[0]
+    return (await admit(hub, "events:read", request))[0]
 
 
 def _is_welcome(hub: Services, request: web.Request, origin: str) -> bool:
@@ -54,4 +54,4 @@ def _is_welcome(hub: Services, request: web.Request, origin: str) -> bool:
 def need(principal: Principal, scope: str) -> None:
     """Refuse a principal without *scope*. HubError `missing_scope`."""
     if not principal.may(scope):
-        raise HubError(f"This needs the scope {scope}.", code="missing_scope", extra={"scope": scope})
+        raise lacks(scope)

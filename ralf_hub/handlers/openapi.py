@@ -19,9 +19,11 @@ USUAL: Final = (
     "invalid_parameter",
     "missing_key",
     "invalid_key",
+    "invalid_token",
     "missing_scope",
     "rate_limited",
     "storage_unavailable",
+    "identity_unavailable",
 )
 IDEMPOTENCY: Final[Schema] = {
     "name": "Idempotency-Key",
@@ -63,7 +65,7 @@ def document(table: tuple[Endpoint, ...]) -> dict[str, Any]:
         "components": {
             "schemas": dict(sorted(schemas.items())),
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, `rh_...`."},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or access token."},
                 "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             },
         },
@@ -88,6 +90,9 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Schema]) -> dict[str, Any]
             "required": True,
             "content": {"application/json": {"schema": _model(endpoint.body, schemas), **_example(endpoint)}},
         }
+    if endpoint.form is not None:
+        content = {"application/x-www-form-urlencoded": {"schema": _model(endpoint.form, schemas)}}
+        operation["requestBody"] = {"required": True, "content": content}
     if not endpoint.raw:
         operation["x-codeSamples"] = code_samples(endpoint)
     return operation
@@ -161,6 +166,9 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
         responses["200"] = {"description": "Only counted: `dry_run` was set.", "content": _json("BulkReplay")}
     if endpoint.name == "health":
         responses["503"] = {"description": "Something needs a person.", "content": _json("Health")}
+    if endpoint.name == "issueToken":
+        refused = {"description": "Refused (RFC 6749, 5.2).", "content": _json("OAuthError")}
+        responses |= {"400": refused, "401": refused}
     if endpoint.tag == "webhooks" and endpoint.status == HTTPStatus.ACCEPTED:
         responses["200"] = {"description": "Taken before; the same ids again."}
     usual = () if endpoint.scope is None else USUAL

@@ -10,12 +10,13 @@ from aiohttp import WSMsgType, web
 from pydantic import Field
 from pydantic import ValidationError as PydanticError
 
+from ralf_hub.admission import take_allowance
 from ralf_hub.endpoint import Answer, Body, Call, Endpoint, field_errors, parse_query, read_json, refuse_nul
 from ralf_hub.errors import FieldError, HubError, ValidationError
 from ralf_hub.handlers import events, tasks
 from ralf_hub.handlers.live import SEQ_MAX, StreamQuery, enter, need
 from ralf_hub.keyring import Principal
-from ralf_hub.middleware import problem_document, take_allowance
+from ralf_hub.middleware import problem_document
 from ralf_hub.model import Json
 from ralf_hub.stream.broadcast import event_message
 from ralf_hub.stream.client import Client, SlowReaderError
@@ -210,7 +211,7 @@ def _plain(frame_id: Json) -> Json:
 async def stream(call: Call) -> web.StreamResponse:
     """Open the WebSocket."""
     query: StreamQuery = parse_query(StreamQuery, call.request)
-    principal = enter(call, query)
+    principal = await enter(call, query)
     ws = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=FRAME_BYTES_MAX, compress=False)
     if not ws.can_prepare(call.request).ok:
         raise HubError("This is a WebSocket: send an upgrade request.", code="bad_request")

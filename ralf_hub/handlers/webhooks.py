@@ -10,6 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import Field
 from pydantic import ValidationError as PydanticError
 
+from ralf_hub.admission import address_of
 from ralf_hub.clock import MS_PER_S
 from ralf_hub.endpoint import Answer, Body, Call, Endpoint, field_errors
 from ralf_hub.errors import FieldError, HubError, NotFoundError, StorageError, ValidationError
@@ -19,7 +20,6 @@ from ralf_hub.intake import webhooks as intake
 from ralf_hub.intake.webhook_actions import Request
 from ralf_hub.intake.webhooks import Arrival, Taken
 from ralf_hub.limits import Allowance
-from ralf_hub.middleware import address_of
 from ralf_hub.model import Json
 from ralf_hub.store import receipts
 from ralf_hub.store.receipts import Receipt

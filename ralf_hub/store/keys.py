@@ -2,7 +2,7 @@
 
 import sqlite3
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ralf_hub.store.rows import dump, load
 
@@ -17,7 +17,8 @@ class ApiKey:
     name: str
     hint: str
     scopes: tuple[str, ...]
-    kind: str
+    kind: Literal["api", "oauth"]
+    """`oauth`: the secret of an OAuth client."""
     created_at: str
     last_used_at: str | None
     expires_at: str | None

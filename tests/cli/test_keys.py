@@ -69,7 +69,7 @@ def test_the_list_shows_every_key_and_no_hash(place: Place) -> None:
     assert [key["revoked_at"] is None for key in listed["keys"]] == [True, False]
     assert "key_sha256" not in listed["keys"][0]
     text = place.ok("keys", "list").out.splitlines()
-    assert text[0].split() == ["ID", "NAME", "KEY", "SCOPES", "CREATED", "LAST", "USED", "STATE"]
+    assert text[0].split() == ["ID", "NAME", "KIND", "KEY", "SCOPES", "CREATED", "LAST", "USED", "STATE"]
     assert text[1].endswith("valid")
     assert " revoked 20" in text[2]
 
