@@ -6,9 +6,11 @@ from sqlite3 import Connection
 
 import pytest
 
+from ralf_hub.meters import Usage
 from ralf_hub.model import Feature, Link, Task
-from ralf_hub.store import connectors, features, keys, links, tasks
+from ralf_hub.store import connectors, features, jobs, keys, links, tasks, usage
 from ralf_hub.store.connectors import ConnectorState
+from ralf_hub.store.jobs import BulkJob
 from ralf_hub.store.keys import ApiKey, StoredAnswer
 
 NOW, LATER = "2026-02-01T10:00:00.000Z", "2026-02-01T11:00:00.000Z"
@@ -227,3 +229,74 @@ def test_a_pause_touches_nothing_else(conn: Connection) -> None:
     connectors.save(conn, STATE, now=NOW)
     connectors.set_paused(conn, "slack", paused=False, by=None, now=LATER)
     assert connectors.get(conn, "slack") == replace(STATE, paused=False, paused_by=None)
+
+
+# --- bulk jobs ------------------------------------------------------------------------------------
+
+JOB = BulkJob(
+    id="job_1",
+    kind="replay",
+    state="running",
+    parameters={"state": "dead", "connector": None},
+    total=500,
+    done=200,
+    last_id=77,
+    created_by="me",
+    created_at=NOW,
+    updated_at=LATER,
+)
+
+
+def test_every_field_of_a_job_comes_back(conn: Connection) -> None:
+    jobs.insert(conn, JOB)
+    assert jobs.get(conn, "job_1") == JOB
+    assert jobs.get(conn, "job_2") is None
+    jobs.insert(conn, replace(JOB, id="job_0", state="done"))
+    jobs.insert(conn, replace(JOB, id="job_2", created_at="2025"))
+    assert [job.id for job in jobs.running(conn)] == ["job_2", "job_1"]
+
+
+def test_a_job_advances_until_it_is_done(conn: Connection) -> None:
+    jobs.insert(conn, JOB)
+    jobs.advance(conn, JOB, done=400, last_id=99, finished=False, now="later still")
+    assert jobs.running(conn) == [replace(JOB, done=400, last_id=99, updated_at="later still")]
+    jobs.advance(conn, JOB, done=500, last_id=120, finished=True, now="later still")
+    done = jobs.get(conn, "job_1")
+    assert done is not None
+    assert (done.state, done.done, done.last_id) == ("done", 500, 120)
+    assert not jobs.cancel(conn, "job_1", now=NOW)
+
+
+def test_a_cancelled_job_stays_so_although_its_last_step_was_under_way(conn: Connection) -> None:
+    jobs.insert(conn, JOB)
+    assert jobs.cancel(conn, "job_1", now=NOW)
+    assert not jobs.cancel(conn, "job_1", now=NOW)
+    jobs.advance(conn, JOB, done=500, last_id=120, finished=True, now=LATER)
+    found = jobs.get(conn, "job_1")
+    assert found is not None
+    assert (found.state, found.done) == ("cancelled", 500)
+    assert jobs.running(conn) == []
+
+
+# --- usage ----------------------------------------------------------------------------------------
+
+
+def test_usage_adds_up_by_key_endpoint_and_day(conn: Connection) -> None:
+    row = Usage(requests=2, errors_4xx=1, errors_5xx=0, duration_us=3000, bytes_out=10)
+    for day, key, endpoint in (("01", "k1", "GET /a"), ("02", "k1", "GET /a"), ("02", "k2", "GET /b")):
+        usage.add(conn, {(f"2026-02-{day}", key, endpoint): row})
+    usage.add(conn, {("2026-02-02", "k2", "GET /b"): row})
+
+    def requests(by: str, since: str = "2026-02-01", until: str = "2026-02-28") -> dict[str, int]:
+        return {found[by]: found["requests"] for found in usage.summed(conn, since=since, until=until, by=by)}
+
+    assert requests("key") == {"k1": 4, "k2": 4}
+    assert requests("endpoint") == {"GET /a": 4, "GET /b": 4}
+    assert requests("day") == {"2026-02-01": 2, "2026-02-02": 6}
+    assert requests("key", since="2026-02-02") == {"k1": 2, "k2": 4}
+    assert requests("key", until="2026-02-01") == {"k1": 2}
+    assert requests("key", since="2026-03-01") == {}
+    (first,) = usage.summed(conn, since="2026-02-01", until="2026-02-01", by="key")
+    assert first == {
+        "key": "k1", "requests": 2, "errors_4xx": 1, "errors_5xx": 0, "mean_ms": 1.5, "bytes_out": 10,
+    }  # fmt: skip

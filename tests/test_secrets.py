@@ -1,0 +1,65 @@
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ralf_hub.secrets import SECRET_LENGTH_MIN, Redactor, same, sha256_hex
+
+KEY = "rh_abcdefghijklmnopqrstuvwxyz0123456789-_AB"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("token is hunter2-hunter2.", "token is ***."),
+        ("hunter2-hunter2hunter2-hunter2", "******"),
+        ("longest: hunter2-hunter2-and-more", "longest: ***"),
+        (f"key {KEY}, and on", "key rh_***, and on"),
+        ("Authorization: Bearer abcdefgh.ijkl-mnop", "Authorization: Bearer ***"),
+        ("authorization: basic dXNlcjpwYXNzd29yZA==", "authorization: basic ***"),
+        ("https://x.test/a?token=abc&n=1", "https://x.test/a?token=***&n=1"),
+        ("https://x.test/a?n=1&api_key=abc", "https://x.test/a?n=1&api_key=***"),
+        ("/stream?ticket=abc'", "/stream?ticket=***'"),
+        ("nothing to hide: a basic idea", "nothing to hide: a basic idea"),
+        ("", ""),
+    ],
+)
+def test_what_must_not_be_shown_is_masked(text: str, shown: str) -> None:
+    redact = Redactor(["hunter2-hunter2", "hunter2-hunter2-and-more", "s.*cret+", "short"])
+    assert redact(text) == shown
+
+
+def test_a_secret_is_text_not_a_pattern() -> None:
+    redact = Redactor(["a.b*c+d(e"])
+    assert redact("it is a.b*c+d(e") == "it is ***"
+    assert redact("it is aXbbcd(e") == "it is aXbbcd(e"
+
+
+def test_new_secrets_take_the_place_of_the_old() -> None:
+    redact = Redactor(["old-secret"])
+    redact.learn(["new-secret"])
+    assert redact("old-secret new-secret") == "old-secret ***"
+    redact.learn([])
+    assert redact("new-secret") == "new-secret"
+
+
+def test_a_redactor_shows_nothing_of_what_it_knows() -> None:
+    assert "secret" not in repr(Redactor(["top-secret"]))
+
+
+@given(
+    st.lists(st.text("abc", min_size=SECRET_LENGTH_MIN, max_size=12), min_size=1, max_size=5),
+    st.lists(st.text("abc .,", max_size=10), min_size=2, max_size=6),
+)
+def test_no_known_secret_is_left_whatever_stands_around_it(secrets: list[str], words: list[str]) -> None:
+    text = words[0] + "".join(secret + word for secret, word in zip(secrets * 6, words[1:], strict=False))
+    shown = Redactor(secrets)(text)
+    assert not any(secret in shown for secret in secrets)
+
+
+def test_hashes_and_comparison() -> None:
+    assert sha256_hex("schlüssel") == hashlib.sha256("schlüssel".encode()).hexdigest()
+    assert same("ä", "ä")
+    assert not same("ä", "a")
+    assert not same("a", "")
