@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import api, delivery
+from benchmarks import api, delivery, stream
 from benchmarks.report import Row, as_json, machine, markdown
 from benchmarks.setting import Bench
 
@@ -18,6 +18,7 @@ ALL: dict[str, Callable[[Bench], Awaitable[list[Row]]]] = {
     "steady": delivery.steady,
     "drain": delivery.drain,
     "memory": delivery.memory,
+    "stream": stream.run,
 }
 
 

@@ -47,9 +47,8 @@ class Broadcaster:
         for event in fresh:
             messages = {encode: encode(event) for encode in {client.encode for client in readers}}
             for client in readers:
-                if (
-                    event.seq > client.position
-                ):  # a replay may have read it from the table before this was told
+                # A replay may have read it from the table before it was told here.
+                if event.seq > client.position:
                     client.position = event.seq
                     client.push(messages[client.encode])
 
