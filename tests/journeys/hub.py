@@ -84,7 +84,11 @@ class Hub:
 
     def _has_greeted(self) -> bool:
         """The line with the address, and at the first start the key, comes when all is ready."""
-        return self.output.read_text(encoding="utf-8").count("ralf-hub is running") >= self._starts
+        lines = self.output.read_text(encoding="utf-8").splitlines()
+        return (
+            sum(f"{self.url}/" in line and ("is running" in line or '"url"' in line) for line in lines)
+            >= self._starts
+        )
 
     async def _answers(self) -> bool:
         assert self._process is not None

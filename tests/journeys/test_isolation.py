@@ -34,6 +34,8 @@ async def _latencies_ms(hub: Hub, sink: Receiver, prefix: str) -> list[float]:
     await eventually(
         lambda: sum(item.json["data"]["task_id"].startswith(prefix) for item in sink.accepted) == EVENTS
     )
+    recorded = "SELECT count(*) FROM outbox WHERE connector = 'healthy' AND state = 'pending'"
+    await eventually(lambda: hub.value(recorded) == 0)
     rows = hub.rows(
         "SELECT (julianday(delivered_at) - julianday(created_at)) * 86400000.0 FROM outbox "
         "WHERE connector = 'healthy' AND task_id LIKE ? || '-%'",
