@@ -1,7 +1,6 @@
 """The live stream as server-sent events, for readers without a WebSocket."""
 
 import asyncio
-import contextlib
 from typing import Final
 
 import orjson
@@ -58,10 +57,8 @@ async def event_stream(call: Call) -> web.StreamResponse:
 async def _stay(call: Call, client: Client) -> None:
     """Keep the connection until the reader leaves, is too slow, or the hub stops."""
     quiet_since = call.hub.clock.monotonic()
-    while not (client.dropped.is_set() or call.hub.stopping or _has_left(call)):
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_EVERY_S):
-                await client.dropped.wait()
+    while not (client.dropped.done() or call.hub.stopping or _has_left(call)):
+        await asyncio.wait({client.dropped}, timeout=LOOK_EVERY_S)
         if call.hub.clock.monotonic() - quiet_since >= HEARTBEAT_S:
             quiet_since = call.hub.clock.monotonic()
             client.push(b": still here\n\n")

@@ -85,11 +85,11 @@ class _Conversation:
     async def run(self) -> None:
         """Answer frames until either side ends it."""
         self.hub.stream.clients.add(self.client)
-        dropped = asyncio.ensure_future(self.client.dropped.wait())
         try:
             while True:
                 frame = asyncio.ensure_future(self.ws.receive())
-                await asyncio.wait({frame, dropped}, return_when=asyncio.FIRST_COMPLETED)
+                either: set[asyncio.Future[Any]] = {frame, self.client.dropped}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if not frame.done():
                     frame.cancel()
                     break
@@ -98,9 +98,8 @@ class _Conversation:
         except (SlowReaderError, ConnectionError):
             pass
         finally:
-            dropped.cancel()
             self.hub.stream.clients.discard(self.client)
-            too_slow = self.client.dropped.is_set() and not self.ws.closed
+            too_slow = self.client.dropped.done() and not self.ws.closed
             await self.client.close()
             if too_slow:
                 await self._say_too_slow()

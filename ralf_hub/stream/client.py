@@ -25,7 +25,7 @@ class SlowReaderError(Exception):
 class Client:
     """Queues messages for one reader within bounds and sends them one after the other.
 
-    `dropped` is set when the reader is too slow: its own loop then says so and closes. Nothing here ever waits for it.
+    `dropped` is done when the reader is too slow: its own loop then says so and closes. Nothing here ever waits for it.
     """
 
     send: Send
@@ -36,15 +36,18 @@ class Client:
     """False while stored events are replayed: live ones are not queued, they will be read from the table."""
     position: int = 0
     """The `seq` of the last event given to this reader."""
-    dropped: asyncio.Event = field(default_factory=asyncio.Event)
-    _queue: deque[bytes] = field(default_factory=deque)
+    dropped: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    _queue: deque[bytes] | None = None
+    """There while something waits: an empty deque, or the one in an Event, is 760 bytes for each idle reader."""
     _queued_bytes: int = 0
     _sending: asyncio.Task[None] | None = None
 
     def push(self, message: bytes) -> None:
         """Queue *message*; a reader whose queue is full is dropped."""
-        if self.dropped.is_set():
+        if self.dropped.done():
             return
+        if self._queue is None:
+            self._queue = deque()
         if self._queued_bytes + len(message) > QUEUED_BYTES_MAX or len(self._queue) >= QUEUED_MESSAGES_MAX:
             self.drop()
             return
@@ -55,9 +58,10 @@ class Client:
 
     def drop(self) -> None:
         """Let go of the reader and of all that waits for it."""
-        self._queue.clear()
+        self._queue = None
         self._queued_bytes = 0
-        self.dropped.set()
+        if not self.dropped.done():
+            self.dropped.set_result(None)
 
     async def _drain(self) -> None:
         try:
@@ -69,7 +73,7 @@ class Client:
         except (TimeoutError, OSError, RuntimeError):  # stuck, or the connection is gone
             self.drop()
         finally:
-            self._sending = None
+            self._sending = self._queue = None
 
     async def send_now(self, message: bytes) -> None:
         """Send *message* and wait until it is out. SlowReaderError when that takes too long."""
