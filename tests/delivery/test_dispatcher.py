@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from ralf_hub.delivery import dispatcher
 from ralf_hub.delivery.backoff import Backoff
 from ralf_hub.delivery.breaker import BreakerPolicy
 from ralf_hub.delivery.routing import Router
@@ -237,6 +238,52 @@ async def test_a_retry_that_falls_due_while_the_hub_looks_is_not_overlooked(hous
     await house.tell(1)
     await eventually(house.settled, within_s=3)
     assert house.states() == {"dead": 1}
+
+
+async def test_whatever_happens_at_once_no_wake_up_is_lost(house: House, sink: Sink) -> None:
+    """All that wakes the dispatcher happens at random; after every burst everything goes out at once."""
+    chance = random.Random(7)
+
+    async def fickle(_: Seen) -> web.Response:
+        return web.Response(status=chance.choice([204, 204, 204, 500, 503]))
+
+    sink.answers = {"/a": fickle, "/b": fickle}
+    house.policy = replace(FAST, backoff=Backoff(0.001, 0.004, 1000), breaker=BreakerPolicy(6, 0.002, 0.01))
+    house.add("a", f"{sink.url}/a", concurrency=2)
+    house.add("b", f"{sink.url}/b", rate_per_minute=60_000)
+    await house.start()
+
+    async def something(n: int) -> None:
+        match chance.randrange(8):
+            case 0:
+                await house.dispatcher.refresh()
+            case 1:
+                await house.configure()
+            case 2:
+                await house.dispatcher.reset("a")
+            case 3:
+                await pause(house, "a")
+                await house.dispatcher.reset("a")
+            case _:
+                await house.tell(n, f"T-{n % 5}")
+
+    for burst in range(25):
+        await asyncio.gather(*(something(burst * 10 + n) for n in range(10)))
+        await eventually(house.settled, within_s=4)
+    assert set(house.states()) == {"delivered"}
+
+
+async def test_a_wake_up_that_never_came_costs_one_look(
+    house: House, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "LOOK_AT_LEAST_EVERY_S", 0.05)
+    house.add("a", f"{sink.url}/a")
+    house.add("busy", f"{sink.url}/busy")
+    await house.start()
+    house.intake.listeners.clear()  # nobody tells the dispatcher any more
+    await house.tell(1)
+    await eventually(house.settled, within_s=2)
+    assert sink.numbers("/a") == [1]
 
 
 class Faulty(Keeper):
