@@ -86,7 +86,7 @@ class Hub:
         """The line with the address, and at the first start the key, comes when all is ready."""
         lines = self.output.read_text(encoding="utf-8").splitlines()
         return (
-            sum(f"{self.url}/" in line and ("is running" in line or '"url"' in line) for line in lines)
+            sum(self.url in line and ("is running" in line or '"url"' in line) for line in lines)
             >= self._starts
         )
 
