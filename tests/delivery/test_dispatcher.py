@@ -156,7 +156,7 @@ async def test_a_rate_is_kept(house: House, sink: Sink) -> None:
     for n in range(14):
         await house.tell(n)
     await eventually(house.settled)
-    assert 0.3 <= loop.time() - begun < 2.0
+    assert loop.time() - begun >= 0.3
 
 
 async def test_what_waits_for_its_turn_can_still_be_cancelled_and_paused(house: House, sink: Sink) -> None:

@@ -15,7 +15,7 @@ import aiosqlite
 import pytest
 
 from ralf_hub.errors import DatabaseRefusedError, NotFoundError, StorageError
-from ralf_hub.store import database, lanes
+from ralf_hub.store import database, lanes, schema
 from ralf_hub.store.database import Database
 from ralf_hub.store.lanes import open_connection
 from tests.support import eventually, rows
@@ -345,8 +345,10 @@ def holding_the_lock(path: Path) -> Iterator[None]:
         other.communicate("\n")
 
 
-async def test_another_program_that_holds_the_lock_too_long_is_named_and_then_forgotten(db: Database) -> None:
-    await db.run_alone(lambda conn: conn.execute("PRAGMA busy_timeout = 60").fetchone())
+async def test_another_program_that_holds_the_lock_too_long_is_named_and_then_forgotten(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "BUSY_TIMEOUT_MS", 60)
     with closing(holding_the_lock(db.path)) as let_go:
         next(let_go)
         results = await asyncio.gather(
