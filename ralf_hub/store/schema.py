@@ -24,6 +24,8 @@ APPLICATION_ID: Final = 0x52414C46
 """`RALF`: tells `file` and us whose database this is."""
 
 SQLITE_VERSION: Final = sqlite3.sqlite_version
+SQLITE_MIN: Final = (3, 38)
+"""STRICT tables came with 3.37, `->>` with 3.38."""
 
 _MIGRATION_NAME: Final = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 
@@ -72,6 +74,11 @@ def connect(path: Path, *, writer: bool) -> sqlite3.Connection:
 
 def prepare(path: Path) -> None:
     """Create or check and upgrade the database at *path*. DatabaseRefusedError says why it cannot be used."""
+    if sqlite3.sqlite_version_info < SQLITE_MIN:
+        wanted = ".".join(map(str, SQLITE_MIN))
+        raise DatabaseRefusedError(
+            f"{path}: SQLite {wanted} or newer is needed, this Python comes with {SQLITE_VERSION}"
+        )
     try:
         new = _create(path)
     except OSError as error:

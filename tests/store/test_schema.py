@@ -205,6 +205,12 @@ def test_a_file_locked_by_another_program_is_refused(db_path: Path, monkeypatch:
         assert "locked" in refused(db_path)
 
 
+def test_a_python_with_an_older_sqlite_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "SQLITE_MIN", (9, 1))
+    assert "SQLite 9.1 or newer is needed, this Python comes with 3." in refused(tmp_path / "hub.db")
+    assert not (tmp_path / "hub.db").exists()
+
+
 # --- migrations -----------------------------------------------------------------------------------
 
 
