@@ -18,6 +18,7 @@ from ralf_hub.delivery.breaker import BreakerPolicy
 from ralf_hub.delivery.channel import Finished
 from ralf_hub.delivery.dispatcher import Dispatcher, DispatchPolicy
 from ralf_hub.delivery.expected import fingerprint
+from ralf_hub.delivery.outlets import outlets
 from ralf_hub.delivery.routing import Router
 from ralf_hub.delivery.transport import Transport
 from ralf_hub.endpoint import Endpoint
@@ -55,6 +56,7 @@ def build_connectors(settings: Settings, clock: Clock, desk: Desk | None = None)
         hub_url=hub_url(settings),
         timeout_s=settings.delivery.timeout_s,
         consoles=frozenset(sender.service for sender in senders(settings).values()),
+        outlets=outlets([str(item) for item in settings.security.allowed_networks]),
         desk=desk,
     )
     return instances(settings, env)

@@ -69,6 +69,7 @@ OUTWARD: Final = frozenset(
 
 OUTWARD_ALLOWED: Final = {
     "delivery/transport.py": {"aiohttp.ClientSession", "aiohttp.TCPConnector"},
+    "delivery/smtp.py": {"aiosmtplib", "socket.socket"},
     # It listens: the port is taken before anything else starts, so that one that is in use is told at once.
     "cli/serving.py": {"socket.socket"},
 }

@@ -42,6 +42,7 @@ ENVIRONMENT: Final = {
     "TRELLO_BOARD_ID": "Xy12AbCd",
     "DISCORD_WEBHOOK_URL": "https://discord.com/api/webhooks/1/aaaaaaaa",
     "DISCORD_BOT_TOKEN": "MTEx.a.b",
+    "SMTP_PASSWORD": "mail-password",
     "PAGERDUTY_ROUTING_KEY": "R0123456789abcdefghijklmnopqrstu",
 }
 

@@ -94,10 +94,16 @@ def _look(loaded: "Loaded", *, live: bool) -> Outcome:
     from ralf_hub.clock import Clock
     from ralf_hub.config import hub_url, instances
     from ralf_hub.connectors.base import ConnectorEnv
+    from ralf_hub.delivery.outlets import outlets
     from ralf_hub.delivery.routing import Router
 
     settings = loaded.settings
-    env = ConnectorEnv(clock=Clock(), hub_url=hub_url(settings), timeout_s=settings.delivery.timeout_s)
+    env = ConnectorEnv(
+        clock=Clock(),
+        hub_url=hub_url(settings),
+        timeout_s=settings.delivery.timeout_s,
+        outlets=outlets([str(network) for network in settings.security.allowed_networks]),
+    )
     connectors = instances(settings, env)
     found = Outcome(
         str(loaded.path),

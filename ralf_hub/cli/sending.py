@@ -58,8 +58,14 @@ def _connector(settings: "Settings", name: str) -> "Connector":
     from ralf_hub.config import hub_url, instances
     from ralf_hub.config.patterns import nearest
     from ralf_hub.connectors.base import ConnectorEnv
+    from ralf_hub.delivery.outlets import outlets
 
-    env = ConnectorEnv(clock=Clock(), hub_url=hub_url(settings), timeout_s=settings.delivery.timeout_s)
+    env = ConnectorEnv(
+        clock=Clock(),
+        hub_url=hub_url(settings),
+        timeout_s=settings.delivery.timeout_s,
+        outlets=outlets([str(network) for network in settings.security.allowed_networks]),
+    )
     known = instances(settings, env)
     if name in known:
         return known[name]

@@ -11,7 +11,7 @@ from ralf_hub.connectors.registry import connector_class, known_types
 from ralf_hub.connectors.workspace import NAME as WRITE_BACK
 from ralf_hub.model import Json
 
-PLANNED: Final = frozenset({"apprise", "email"})
+PLANNED: Final = frozenset({"apprise"})
 """Types whose disabled sections load although the registry does not know them."""
 
 

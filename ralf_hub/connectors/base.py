@@ -15,6 +15,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr, field_validator
 
 from ralf_hub.clock import Clock
+from ralf_hub.connectors.outlets import Outlets
 from ralf_hub.model import Delivery, Event, Feature, Json, Link, Task
 
 # --- settings -------------------------------------------------------------------------------------
@@ -262,6 +263,8 @@ class ConnectorEnv:
     timeout_s: float = 30.0
     consoles: frozenset[str] = frozenset()
     """Services whose buttons and commands come back to the hub, so that notices may offer some."""
+    outlets: Outlets = field(default_factory=Outlets)
+    """The ways out that are not HTTP."""
     desk: Any = None
     """Who writes into RALF's files (`connectors/workspace.py`); None outside of a running hub."""
 

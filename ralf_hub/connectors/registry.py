@@ -12,6 +12,7 @@ ENTRY_POINT_GROUP: Final = "ralf_hub.connectors"
 BUILT_IN: Final = {
     "console": "ralf_hub.connectors.console:ConsoleConnector",
     "discord": "ralf_hub.connectors.discord:DiscordConnector",
+    "email": "ralf_hub.connectors.mail:EmailConnector",
     "github": "ralf_hub.connectors.github:GitHubConnector",
     "gitlab": "ralf_hub.connectors.gitlab:GitLabConnector",
     "jira": "ralf_hub.connectors.jira:JiraConnector",
