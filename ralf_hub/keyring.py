@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hmac import compare_digest
 from typing import Final, Literal
 
 from ralf_hub.clock import MS_PER_S, Clock, iso
@@ -80,12 +81,15 @@ class Keyring:
 
     def __init__(self) -> None:
         self._stored: dict[str, ApiKey] = {}
+        self._has_clients = False
         self._from_settings: dict[str, Principal] = {}
         self.used: dict[str, str] = {}
 
     def load_stored(self, keys: Iterable[ApiKey]) -> None:
-        """Take the keys of the database; revoked ones are left out."""
-        self._stored = {key.key_sha256: key for key in keys if key.revoked_at is None}
+        """Take the keys of the database; revoked ones are left out, and clients' secrets, which open nothing by themselves."""
+        valid = [key for key in keys if key.revoked_at is None]
+        self._stored = {key.key_sha256: key for key in valid if key.kind == "api"}
+        self._has_clients = len(valid) > len(self._stored)
 
     def load_settings(self, keys: Iterable[tuple[str, str, Sequence[str]]]) -> None:
         """Take the keys of the settings: name, SHA-256, scopes."""
@@ -96,7 +100,7 @@ class Keyring:
     @property
     def is_empty(self) -> bool:
         """Return whether nobody could get in."""
-        return not self._stored and not self._from_settings
+        return not self._stored and not self._from_settings and not self._has_clients
 
     def find(self, key: str, now: str) -> Principal | None:
         """Return whose key this is, or None where it is nobody's, revoked or expired."""
@@ -104,24 +108,11 @@ class Keyring:
         principal = self._from_settings.get(digest)
         if principal is not None:
             return principal
-        stored = self._in_force(digest, now)
-        if stored is None or stored.kind != "api":  # a client's secret opens nothing but /oauth/token
+        stored = self._stored.get(digest)
+        if stored is None or _has_ended(stored, now):
             return None
         self.used[stored.id] = now
         return Principal(stored.id, stored.name, frozenset(stored.scopes))
-
-    def find_client(self, client_id: str, secret: str, now: str) -> ApiKey | None:
-        """Return the OAuth client of this id and secret, or None where there is none, or it is revoked or has ended."""
-        stored = self._in_force(_digest(secret), now)
-        if stored is None or stored.kind != "oauth" or stored.id != client_id:
-            return None
-        self.used[stored.id] = now
-        return stored
-
-    def _in_force(self, digest: str, now: str) -> ApiKey | None:
-        stored = self._stored.get(digest)
-        ended = stored is not None and stored.expires_at is not None and stored.expires_at <= now
-        return None if ended else stored
 
     def take_used(self) -> dict[str, str]:
         """Return when which key was last used, and forget it: it is about to be written down."""
@@ -138,3 +129,13 @@ def _digest(key: str) -> str:
     if len(key) > KEY_LENGTH_MAX or not key.isprintable():  # bytes that are no text cannot be hashed as text
         return ""
     return sha256_hex(key)
+
+
+def _has_ended(key: ApiKey, now: str) -> bool:
+    return key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now)
+
+
+def is_client(stored: ApiKey, secret: str, now: str) -> bool:
+    """Return whether *stored* is an OAuth client in force and *secret* is its own."""
+    is_right = compare_digest(_digest(secret), stored.key_sha256)
+    return is_right and stored.kind == "oauth" and not _has_ended(stored, now)

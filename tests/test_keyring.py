@@ -4,7 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from ralf_hub.keyring import HINT_LENGTH, KEY_LENGTH_MAX, KEY_PREFIX, Keyring, Principal, new_key
+from ralf_hub.keyring import (
+    HINT_LENGTH,
+    KEY_LENGTH_MAX,
+    KEY_PREFIX,
+    TOKEN_PREFIX,
+    TOKEN_VALID_S,
+    Keyring,
+    Principal,
+    is_client,
+    new_access_token,
+    new_key,
+)
 from ralf_hub.model import SCOPES
 from ralf_hub.secrets import sha256_hex
 from tests.support import SettableClock
@@ -78,3 +89,30 @@ def test_the_last_use_is_handed_over_once_and_taken_back(clock: SettableClock) -
     ring.find(key, clock.iso(2))
     ring.give_back({**taken, "other": clock.iso(1)})
     assert ring.take_used() == {stored.id: clock.iso(2), "other": clock.iso(1)}
+
+
+def test_the_secret_of_a_client_proves_who_it_is_and_is_no_key(clock: SettableClock) -> None:
+    secret, client = new_key(clock.clock, "ci", ["*"], kind="oauth", expires_at=clock.iso(10))
+    key, stored = new_key(clock.clock, "ci", ["*"])
+    ring = Keyring()
+    ring.load_stored([client])
+    assert not ring.is_empty
+    assert ring.find(secret, NOW) is None
+    assert is_client(client, secret, NOW)
+    assert not is_client(stored, key, NOW)
+    assert not is_client(client, secret, clock.iso(10))
+    assert not is_client(replace(client, revoked_at=NOW), secret, NOW)
+    for wrong in ("", key, secret + "x", "x" * (KEY_LENGTH_MAX + 1), "\udcff"):
+        assert not is_client(client, wrong, NOW)
+
+
+def test_an_access_token_is_kept_as_a_hash_and_never_outlives_its_client(clock: SettableClock) -> None:
+    _, client = new_key(clock.clock, "ci", ["*"], kind="oauth")
+    token, stored = new_access_token(clock.clock, client, ["tasks:read"])
+    assert token.startswith(TOKEN_PREFIX)
+    assert stored.token_sha256 == sha256_hex(token)
+    assert stored.token_sha256 not in repr(stored)
+    assert (stored.client_id, stored.scopes) == (client.id, ("tasks:read",))
+    assert stored.expires_at == clock.iso(TOKEN_VALID_S)
+    ending = replace(client, expires_at=clock.iso(60))
+    assert new_access_token(clock.clock, ending, ["*"])[1].expires_at == clock.iso(60)

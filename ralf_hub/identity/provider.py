@@ -53,7 +53,7 @@ class Provider:
         self._clock = clock
         self._keys: tuple[ProviderKey, ...] = ()
         self._fetched_at = 0.0
-        self._tried_at: float | None = None
+        self._asked_at: float | None = None
         self._problem: str | None = None
         self._fetching: asyncio.Task[None] | None = None
 
@@ -99,9 +99,8 @@ class Provider:
         if self._fetching is not None and not self._fetching.done():
             return self._fetching
         gap = GAP_S if self._problem is None else RETRY_S
-        if self._tried_at is not None and now - self._tried_at < gap:
+        if self._asked_at is not None and now - self._asked_at < gap:
             return None
-        self._tried_at = now
         self._fetching = asyncio.create_task(self._fetch(), name="provider-keys")
         return self._fetching
 
@@ -117,6 +116,9 @@ class Provider:
                 log.warning("the keys of %s cannot be fetched: %s", self.settings.issuer, error)
             self._problem = str(error)
             return
+        finally:
+            # Counted from the end: who took long to fail is not asked again at once.
+            self._asked_at = self._clock.monotonic()
         if self._problem is not None:
             log.info("the keys of %s are fetched again", self.settings.issuer)
         self._keys, self._fetched_at, self._problem = keys, self._clock.monotonic(), None

@@ -124,3 +124,21 @@ def test_an_overlap_that_is_none(place: Place, overlap: str) -> None:
     old = made(place)
     assert place.invoke("keys", "rotate", old["id"], f"--overlap={overlap}").code == 2
     assert place.json("keys", "list")["total"] == 1
+
+
+def test_an_oauth_client_has_an_id_and_a_secret(place: Place) -> None:
+    client = made(place, "--oauth")
+    assert list(client) == ["id", "name", "key", "scopes", "client_id", "client_secret"]
+    assert (client["client_id"], client["client_secret"]) == (client["id"], client["key"])
+    assert place.rows("SELECT id, kind, key_sha256 FROM api_keys") == [
+        (client["id"], "oauth", sha256_hex(str(client["key"])))
+    ]
+    assert place.ok("keys", "list").out.splitlines()[1].split()[2] == "oauth"
+    new = place.json("keys", "rotate", client["id"])
+    assert (new["client_id"], new["replaces"]) == (new["id"], client["id"])
+    assert place.rows("SELECT kind FROM api_keys WHERE revoked_at IS NULL") == [("oauth",)]
+    done = place.ok("keys", "create", "--name", "n", "--scopes", "*", "--oauth")
+    assert done.out.startswith("rh_")
+    assert len(done.out.splitlines()) == 1
+    assert "client_id key_" in done.err
+    assert "its secret, above, is good for /oauth/token only" in done.err

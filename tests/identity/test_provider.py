@@ -133,7 +133,7 @@ async def test_a_provider_that_was_never_there(
 
 @pytest.mark.parametrize(
     "fault",
-    [Fault("*", status=500), Fault("*", status=302, headers={"Location": "http://127.0.0.1:1/"}), Fault("*", status=200, body="<html>"), Fault("*", status=200, body="[]"), Fault("/keys", status=200, body='{"keys": []}'), Fault("/keys", status=404), Fault("*", drop="before"), Fault("/keys", status=200, body='{"keys": [' + "{}," * (BYTES_MAX // 3) + "{}]}")],
+    [Fault("*", status=500), Fault("*", status=302, headers={"Location": "http://127.0.0.1:1/"}), Fault("*", status=200, body="<html>"), Fault("*", status=200, body="[]"), Fault("/keys", status=200, body='{"keys": []}'), Fault("/keys", status=404), Fault("*", drop="before", times=2), Fault("/keys", status=200, body='{"keys": [' + "{}," * (BYTES_MAX // 3) + "{}]}")],
 )  # fmt: skip
 async def test_answers_that_are_no_keys(
     provider: Provider, issuer: Issuer, clock: SettableClock, fault: Fault
