@@ -58,10 +58,10 @@ class Upkeep:
         version = await hub.db.data_version()
         if version == self._version:
             return
-        self._version = version
         hub.feed.look()
         await hub.reload_keys()
         await hub.dispatcher.refresh()
+        self._version = version  # last: what failed is done again
 
     async def end_leases(self) -> None:
         """Return tasks whose lease has ended to the queue."""

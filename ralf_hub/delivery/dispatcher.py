@@ -91,6 +91,8 @@ class Dispatcher:
                     await self._db.write(partial(_start_over, name=name, now=self._clock.iso()))
                 except StorageError as error:
                     log.warning("the breaker of %s stays as it is: %s", name, error)
+        if not self._all:
+            await self._probe_soon()
         known = await self._db.run_alone(connector_states.everyone)
         now = self._clock.iso()
         for channel in self._all.values():
@@ -103,6 +105,14 @@ class Dispatcher:
         self.policy = self._bookkeeper.policy = policy
         self.channels = self._bookkeeper.channels = {name: self._all[name] for name in connectors}
         self._wake.set()
+
+    async def _probe_soon(self) -> None:
+        """At the start try what did not work before: it may be why the hub was started anew."""
+        now = self._clock.iso()
+        try:
+            await self._db.write(lambda conn: connector_states.probe_at(conn, now))
+        except StorageError as error:
+            log.warning("open breakers keep their time of the next probe: %s", error)
 
     def wake(self, names: Iterable[str] | None = None) -> None:
         """Look at these connectors' deliveries soon; at all of them where none is named. A hint, never needed."""

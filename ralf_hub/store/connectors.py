@@ -83,3 +83,8 @@ def set_paused(conn: sqlite3.Connection, name: str, *, paused: bool, by: str | N
         "updated_at = excluded.updated_at",
         (name, int(paused), by, now),
     )
+
+
+def probe_at(conn: sqlite3.Connection, moment: str) -> None:
+    """Let every open breaker be probed at *moment*."""
+    conn.execute("UPDATE connectors SET probe_at = ? WHERE breaker = 'open'", (moment,))

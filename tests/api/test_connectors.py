@@ -202,3 +202,15 @@ async def test_connectors_that_are_not_there(hub: Api, name: str) -> None:
     for end in ("test", "pause", "resume", "notify"):
         reply = await hub.post(f"/connectors/{name}/{end}", {"text": "x"} if end == "notify" else {})
         assert (reply.status, reply.code) == (404, "not_found")
+
+
+async def test_a_start_probes_what_did_not_work_before(start: Start, sink: Receiver) -> None:
+    """Whoever mends a token restarts the hub and must not wait for the next probe of the old one."""
+    delivery = {"breaker_probe_first_s": 600, "breaker_probe_max_s": 600}
+    sink.faults.append(Fault(times=1, status=401))
+    api = await start(connectors={"sink": webhook(sink.url)}, delivery=delivery)
+    await api.task()
+    await eventually(lambda: api.hub.dispatcher.channels["sink"].state.breaker == "open")
+    api = await start(connectors={"sink": webhook(sink.url)}, delivery=delivery)
+    await eventually(lambda: api.hub.dispatcher.channels["sink"].state.breaker == "closed")
+    assert sink.accepted[0].json["type"] == "task_created"
