@@ -24,7 +24,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
     "invalid_key": Problem(401, "The API key is not valid"),
     "invalid_token": Problem(401, "The access token is not valid"),
     "invalid_signature": Problem(401, "The webhook's signature is not valid"),
-    "missing_scope": Problem(403, "The API key lacks the scope for this"),
+    "missing_scope": Problem(403, "The key or token lacks the scope for this"),
     "origin_refused": Problem(403, "This origin may not connect"),
     "not_found": Problem(404, "There is nothing here"),
     "method_not_allowed": Problem(405, "This method is not offered here"),
