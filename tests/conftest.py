@@ -1,5 +1,6 @@
 """Fixtures of several rooms: a real database file, a clock set by hand."""
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,10 @@ import pytest
 from ralf_hub.store import schema
 from ralf_hub.store.database import Database
 from tests.support import SettableClock, connect, copy_of
+
+# Started in the background of a shell, this process ignores Ctrl-C, and so would every program the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
