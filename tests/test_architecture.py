@@ -62,13 +62,14 @@ OUTWARD: Final = frozenset(
         *("aiohttp.ClientSession", "aiohttp.TCPConnector", "aiohttp.UnixConnector", "aiohttp.request"),
         *("asyncio.open_connection", "asyncio.open_unix_connection"),
         *("socket.socket", "socket.create_connection", "urllib.request", "http.client", "smtplib", "ftplib"),
-        *("requests", "httpx", "slack_sdk", "aiosmtplib"),
+        *("requests", "httpx", "slack_sdk", "aiosmtplib", "apprise"),
     }
 )
 """What can reach another machine."""
 
 OUTWARD_ALLOWED: Final = {
     "delivery/transport.py": {"aiohttp.ClientSession", "aiohttp.TCPConnector"},
+    "delivery/notifier.py": {"apprise"},
     "delivery/smtp.py": {"aiosmtplib", "socket.socket"},
     # It listens: the port is taken before anything else starts, so that one that is in use is told at once.
     "cli/serving.py": {"socket.socket"},

@@ -43,6 +43,7 @@ ENVIRONMENT: Final = {
     "DISCORD_WEBHOOK_URL": "https://discord.com/api/webhooks/1/aaaaaaaa",
     "DISCORD_BOT_TOKEN": "MTEx.a.b",
     "SMTP_PASSWORD": "mail-password",
+    "TELEGRAM_APPRISE_URL": "tgram://123456789:AAbbCCddEEff/1",
     "PAGERDUTY_ROUTING_KEY": "R0123456789abcdefghijklmnopqrstu",
 }
 

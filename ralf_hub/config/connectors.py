@@ -1,7 +1,5 @@
 """`[connectors.NAME]` sections: each is checked by the settings model of its type."""
 
-from typing import Final
-
 from ralf_hub.config.expand import Loc
 from ralf_hub.config.patterns import is_pattern, nearest, probably_meant
 from ralf_hub.config.reader import Reader
@@ -10,9 +8,6 @@ from ralf_hub.connectors.base import Connector, ConnectorSettings
 from ralf_hub.connectors.registry import connector_class, known_types
 from ralf_hub.connectors.workspace import NAME as WRITE_BACK
 from ralf_hub.model import Json
-
-PLANNED: Final = frozenset({"apprise"})
-"""Types whose disabled sections load although the registry does not know them."""
 
 
 def read_connectors(reader: Reader, data: Json) -> dict[str, ConnectorSettings]:
@@ -45,7 +40,7 @@ def _read_section(reader: Reader, name: str, table: dict[str, Json], loc: Loc) -
         reader.findings.add((*loc, "type"), "must be text")
         return None
     enabled = reader.is_enabled(table)
-    if not enabled and type_name in PLANNED and type_name not in known_types():
+    if not enabled and _lacks_library(type_name):
         reader.findings.unset_below(loc)
         return ConnectorSettings(enabled=False, type=type_name)
     connector = class_for(reader, type_name, loc)
@@ -77,15 +72,19 @@ def class_for(reader: Reader, type_name: str, loc: Loc) -> type[Connector] | Non
     return None
 
 
+def _lacks_library(type_name: str) -> bool:
+    """Return whether a connector is there but not the extra it needs: what is disabled may lack that."""
+    try:
+        connector_class(type_name)
+    except ModuleNotFoundError:
+        return True
+    except Exception:  # noqa: BLE001 - said by `class_for`
+        return False
+    return False
+
+
 def _unknown_type(reader: Reader, type_name: str, loc: Loc) -> None:
     types = known_types()
-    if type_name in PLANNED:
-        reader.findings.add(
-            loc,
-            "this version has no connector of that type",
-            f"enabled = false; there are {', '.join(types)}",
-        )
-        return
     near = nearest(type_name, types)
     remedy = f"did you mean {near}?" if near else f"write type = one of {', '.join(types)}"
     reader.findings.add(loc, "there is no connector of that type", remedy)

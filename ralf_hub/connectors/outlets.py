@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 Security: TypeAlias = Literal["starttls", "tls", "none"]
 Stage: TypeAlias = Literal["connection", "login", "sender", "recipient", "content"]
@@ -46,7 +46,28 @@ SendMail: TypeAlias = Callable[[MailServer, Mail], Awaitable[MailReply]]
 
 
 @dataclass(frozen=True, slots=True)
+class Announcement:
+    """What is told through Apprise, in plain text."""
+
+    title: str
+    body: str
+    kind: Literal["info", "success", "warning", "failure"] = "info"
+    timeout_s: float = 30.0
+
+
+class Notify(Protocol):
+    """The service behind an Apprise URL, which is a secret."""
+
+    async def service(self, url: str) -> str | None:
+        """Return the name of the service *url* is of; None where there is none."""
+
+    async def __call__(self, url: str, announcement: Announcement) -> bool:
+        """Send once; return whether it was taken. Raises `NotSentError` or `UnknownAnswerError`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outlets:
     """The ways out there are; None where nothing may be sent, as in tests and dry runs."""
 
     mail: SendMail | None = None
+    notify: Notify | None = None

@@ -10,6 +10,7 @@ from ralf_hub.connectors.base import Connector
 ENTRY_POINT_GROUP: Final = "ralf_hub.connectors"
 
 BUILT_IN: Final = {
+    "apprise": "ralf_hub.connectors.apprise:AppriseConnector",
     "console": "ralf_hub.connectors.console:ConsoleConnector",
     "discord": "ralf_hub.connectors.discord:DiscordConnector",
     "email": "ralf_hub.connectors.mail:EmailConnector",

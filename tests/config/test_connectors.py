@@ -6,7 +6,6 @@ import pytest
 from pydantic import Field, SecretStr, field_validator
 
 from ralf_hub.config import instances
-from ralf_hub.config.connectors import PLANNED
 from ralf_hub.connectors import registry
 from ralf_hub.connectors.base import (
     Action,
@@ -71,22 +70,23 @@ def test_enabled_from_the_environment(tmp_path: Path) -> None:
     assert "connectors.slack.enabled" in problems(tmp_path, text, {"SLACK": "perhaps"})
 
 
-@pytest.mark.parametrize("name", sorted(PLANNED))
-def test_a_type_that_is_planned_loads_disabled(tmp_path: Path, name: str) -> None:
-    text = f"[connectors.{name}]\nenabled = false\n"
-    assert good(tmp_path, text).settings.connectors[name] == ConnectorSettings(enabled=False, type=name)
-
-
-def test_a_type_that_is_planned_cannot_be_enabled_yet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["apprise", "email"])
+def test_a_connector_whose_library_is_missing_may_be_disabled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("ralf_hub.config.connectors.PLANNED", frozenset({"telepathy"}))
-    text = '[connectors.telepathy]\nsecret = "${MISSING}"\n'
-    assert (
-        problems(tmp_path, text)["connectors.telepathy"].message
-        == "this version has no connector of that type"
+    def without(type_name: str) -> type[Connector]:
+        raise ModuleNotFoundError(name=f"{type_name}lib")
+
+    monkeypatch.setattr("ralf_hub.config.connectors.connector_class", without)
+    text = f'[connectors.{name}]\npassword = "${{MISSING}}"\n'
+    found = problems(tmp_path, text)[f"connectors.{name}"]
+    assert (found.message, found.remedy) == (
+        f"its connector needs the library {name}lib",
+        f"pip install 'ralf-hub[{name}]', or enabled = false",
     )
-    assert good(tmp_path, text + "enabled = false\n").warnings == ()
+    loaded = good(tmp_path, text + "enabled = false\n")
+    assert loaded.settings.connectors[name] == ConnectorSettings(enabled=False, type=name)
+    assert loaded.warnings == ()
 
 
 @pytest.mark.parametrize(
