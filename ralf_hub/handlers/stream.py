@@ -25,6 +25,8 @@ from ralf_hub.stream.tickets import VALID_S
 FRAME_BYTES_MAX: Final = 1024 * 1024
 HEARTBEAT_S: Final = 25.0
 CLOSE_WITHIN_S: Final = 2.0
+UNSENT_BYTES_MAX: Final = 16 * 1024
+"""What the connection may hold of messages that were written without waiting; the rest is queued, within bounds."""
 TOPIC_SCOPES: Final = {"events": "events:read", "deliveries": "deliveries:read", "metrics": "metrics:read"}
 _BY_NAME: Final = {endpoint.name: endpoint for endpoint in (*tasks.ENDPOINTS, *events.ENDPOINTS)}
 COMMANDS: Final = {
@@ -74,10 +76,19 @@ class _Conversation:
         self.hub = call.hub
         self.principal = principal
         self.ws = ws
-        self.client = Client(send=self._send, encode=event_message)
+        self.client = Client(send=self._send, encode=event_message, write_now=self._write_now)
 
     async def _send(self, message: bytes) -> None:
         await self.ws.send_frame(message, WSMsgType.TEXT)
+
+    def _write_now(self, message: bytes) -> bool:
+        transport = self.call.request.transport
+        if self.ws.closed or transport is None or transport.is_closing():
+            return False
+        if transport.get_write_buffer_size() + len(message) > UNSENT_BYTES_MAX:
+            return False
+        transport.write(text_frame(message))
+        return True
 
     async def tell(self, message: dict[str, Json]) -> None:
         await self.client.send_now(orjson.dumps(message))
@@ -191,6 +202,16 @@ class _Conversation:
         answer = await endpoint.handler(call)
         result = orjson.loads(answer.body) if isinstance(answer, Answer) and answer.body else None
         await self.tell({"op": "ack", "id": _plain(given.get("id")), "result": result})
+
+
+def text_frame(message: bytes) -> bytes:
+    """Return *message* as a server's frame: whole, not masked. https://www.rfc-editor.org/rfc/rfc6455#section-5.2."""
+    size = len(message)
+    if size < 126:  # noqa: PLR2004 - 126 and 127 say that two or eight bytes of length follow
+        return b"\x81%c%b" % (size, message)
+    if size < 1 << 16:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2), message)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8), message)
 
 
 def _parsed(frame: Any) -> dict[str, Json]:

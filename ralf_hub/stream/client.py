@@ -31,6 +31,11 @@ class Client:
     send: Send
     encode: Encode
     """How this reader gets an event: as a WebSocket's frame or as a server-sent event."""
+    write_now: Callable[[bytes], bool] | None = None
+    """Sends a message without waiting and returns True, or False where the connection cannot take it at once.
+
+    It spares a task per message and reader, which a thousand readers would feel.
+    """
     topics: frozenset[str] = frozenset()
     live: bool = False
     """False while stored events are replayed: live ones are not queued, they will be read from the table."""
@@ -45,6 +50,8 @@ class Client:
     def push(self, message: bytes) -> None:
         """Queue *message*; a reader whose queue is full is dropped."""
         if self.dropped.done():
+            return
+        if self._sending is None and self.write_now is not None and self.write_now(message):
             return
         if self._queue is None:
             self._queue = deque()
