@@ -114,13 +114,15 @@ function welcome(problem) {
 let stream = null;
 async function begin() {
   stream?.stop();
+  let since = null;
   try {
     const last = await get("/events?limit=1&after=9007199254740000");
     known.events = last.last_seq ? (await get(`/events?limit=100&after=${Math.max(0, last.last_seq - 100)}`)).events.reverse() : [];
+    since = Math.max(last.last_seq, known.events[0]?.seq || 0); // what happens from here on is told
   } catch (error) {
     if (error.status === 401) { forgetKey(); welcome("This key is not valid."); return; }
   }
-  stream = new Live(take, state);
+  stream = new Live(take, state, since);
   stream.start();
   await draw();
 }

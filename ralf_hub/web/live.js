@@ -6,10 +6,12 @@ const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10000;
 
 export class Live {
-  constructor(onmessage, onstate) {
+  // `since`: the last event that is known already, null for none.
+  constructor(onmessage, onstate, since = null) {
     this.onmessage = onmessage;
     this.onstate = onstate;
-    this.seq = null;
+    this.seq = since;
+    this.wasOff = false;
     this.wait = FIRST_WAIT_MS;
     this.stopped = false;
   }
@@ -33,8 +35,9 @@ export class Live {
   take(message) {
     if (message.op === "ack") {
       this.wait = FIRST_WAIT_MS;
-      const resumed = this.seq !== null;
-      if (!resumed) this.seq = message.seq;
+      const resumed = this.wasOff && this.seq !== null;
+      this.wasOff = false;
+      this.seq ??= message.seq;
       this.onstate(resumed ? "resumed" : "on");
     } else if (message.op === "error") {
       this.seq = null; // the hub's events begin anew (another database): go on from now
@@ -50,6 +53,7 @@ export class Live {
 
   again() {
     if (this.stopped) return;
+    this.wasOff = true;
     this.onstate("off");
     setTimeout(() => this.start(), this.wait * (0.5 + Math.random() / 2));
     this.wait = Math.min(this.wait * 2, LONGEST_WAIT_MS);
