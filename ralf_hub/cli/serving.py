@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from typing import Final
 from aiohttp import web
 
 from ralf_hub import app as wiring
+from ralf_hub.cli.importbar import ImportBar
 from ralf_hub.cli.logs import set_up
 from ralf_hub.clock import Clock
 from ralf_hub.config import Loaded, Settings, hub_url, load
@@ -35,6 +37,8 @@ STOP_GRACE_S: Final = 10.0
 LOOK_AT_SETTINGS_EVERY_S: Final = 1.0
 BACKLOG: Final = 1024
 HEADER_BYTES_MAX: Final = 16 * 1024
+SWITCH_INTERVAL_S: Final = 0.001
+"""How long a thread that reads a large workspace may keep Python's lock while the event loop waits for it."""
 
 
 class ServeError(Exception):
@@ -170,7 +174,8 @@ async def serve(loaded: Loaded, launch: Launch) -> None:
 
 async def _serve(loaded: Loaded, launch: Launch, stop: asyncio.Event) -> None:
     settings = loaded.settings
-    app = wiring.build_app(loaded, Clock(), deliver_history=launch.deliver_history)
+    progress = None if launch.as_json or not sys.stderr.isatty() else ImportBar()
+    app = wiring.build_app(loaded, Clock(), deliver_history=launch.deliver_history, progress=progress)
     listener = listen(settings)
     runner = web.AppRunner(
         app,
@@ -184,6 +189,8 @@ async def _serve(loaded: Loaded, launch: Launch, stop: asyncio.Event) -> None:
         site = web.SockSite(runner, listener, ssl_context=_ssl_context(settings))
         await site.start()
         hub = app[SERVICES]
+        gc.collect()
+        gc.freeze()  # what is here now stays: the collector need not walk it, and hold up the loop, again and again
         _greet(launch, hub_url(settings), await first_key(hub))
         await _until_stopped(stop, SettingsWatch(hub, launch.env, launch.overrides))
         if not launch.as_json:
@@ -225,6 +232,7 @@ def run(
 ) -> int:
     """Serve in this process and return the exit code."""
     set_up(loaded.settings.logging)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     for warning in loaded.warnings:
         log.warning("%s", warning)
     launch = Launch(os.environ, overrides, say_line, as_json, deliver_history)

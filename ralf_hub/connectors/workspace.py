@@ -58,13 +58,13 @@ class Order:
 class Carried:
     """What became of an order: done with these words, or not, and whether and when to ask again.
 
-    `counts` is False where the try says nothing about the workspace: it is only busy, or still being read.
+    `waits` is True where nothing can be written before the workspace has been read: no fault of anybody's.
     """
 
     done: bool
     words: str
     final: bool = False
-    counts: bool = True
+    waits: bool = False
     retry_after_s: float | None = None
 
 
@@ -151,7 +151,12 @@ class WorkspaceConnector(Connector):
             return Delivered(response=carried.words)
         if carried.final:
             return Rejected(carried.words)
-        return Retry(carried.words, retry_after_s=carried.retry_after_s, counts=carried.counts)
+        return Retry(
+            carried.words,
+            retry_after_s=carried.retry_after_s,
+            counts=not carried.waits,
+            holds_connector=carried.waits,
+        )
 
     async def validate(self, http: Http) -> Check:
         """Look whether the workspace can be written."""

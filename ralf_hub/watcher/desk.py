@@ -77,7 +77,7 @@ class Desk:
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             if not one.done.done():
-                one.done.set_result(Carried(done=False, words="the hub is stopping", counts=False))
+                one.done.set_result(Carried(done=False, words="the hub is stopping", waits=True))
         if self._working is not None:
             await asyncio.wait({self._working})
 
@@ -96,9 +96,7 @@ class Desk:
         """Carry out *orders* together; whatever goes wrong is an outcome."""
         if not self._follower.is_ready:
             words = "the workspace is not there, or has not been read to its end yet"
-            return [Carried(done=False, words=words, counts=False, retry_after_s=NOT_READ_YET_S)] * len(
-                orders
-            )
+            return [Carried(done=False, words=words, waits=True, retry_after_s=NOT_READ_YET_S)] * len(orders)
         try:
             async with self._follower.turn:
                 return await self._write(orders)

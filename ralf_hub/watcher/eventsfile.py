@@ -1,6 +1,7 @@
 """Taking over what is new in the events file, batch by batch, each in one transaction."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Final
 
 from ralf_hub.clock import MS_PER_S, Clock
@@ -10,7 +11,7 @@ from ralf_hub.store import workspace
 from ralf_hub.store.database import Database
 from ralf_hub.watcher import history
 from ralf_hub.watcher.files import Files
-from ralf_hub.watcher.progress import Progress
+from ralf_hub.watcher.progress import Progress, no_progress
 from ralf_hub.workspace.files import RefusedError
 from ralf_hub.workspace.following import Batch, FileState, Following, read_problem, unchanged
 from ralf_hub.workspace.scan import ScanSettings, follow_events
@@ -30,14 +31,12 @@ class EventsFile:
         db: Database,
         intake: Intake,
         clock: Clock,
-        progress: Progress,
     ) -> None:
         self._settings = settings
         self._private = private
         self._db = db
         self._intake = intake
         self._clock = clock
-        self._progress = progress
         self._state: FileState | None = None
 
     def stands_at(self, stored: dict[str, Json] | None) -> None:
@@ -54,7 +53,15 @@ class EventsFile:
         events = files.layout.events
         return events is not None and not await asyncio.to_thread(unchanged, events, self._state)
 
-    async def read(self, files: Files, *, thorough: bool, first: bool, notify: bool) -> bool:
+    async def read(
+        self,
+        files: Files,
+        *,
+        thorough: bool,
+        first: bool,
+        notify: bool,
+        progress: Progress = no_progress,
+    ) -> bool:
         """Take over what is new; return whether the file was read. See `following.follow` for *thorough*."""
         if not await asyncio.to_thread(files.find_events):
             return False
@@ -74,10 +81,14 @@ class EventsFile:
             await self._db.write(lambda conn: workspace.add_problems(conn, "events", row))
             return False
         if following is not None:
-            await self._take(files, following, first=first, notify=notify)
+            async for found in self._take(files, following, first=first, notify=notify):
+                progress("events", found.read_bytes, found.total_bytes)
         return following is not None
 
-    async def _take(self, files: Files, following: Following, *, first: bool, notify: bool) -> None:
+    async def _take(
+        self, files: Files, following: Following, *, first: bool, notify: bool
+    ) -> AsyncIterator[Batch]:
+        """Take over batch by batch, yielding each when it is on disk."""
         await self._intake.accept(lambda ledger: history.begin(ledger, following), bulk=True)
         while (batch := await asyncio.to_thread(next, following.batches, None)) is not None:
             found: Batch = batch
@@ -95,4 +106,4 @@ class EventsFile:
 
             await self._intake.accept(take, bulk=True)
             self._state = found.state
-            self._progress("events", found.read_bytes, found.total_bytes)
+            yield found

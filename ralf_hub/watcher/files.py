@@ -81,7 +81,7 @@ class Files:
             self._read(path, source)
             if progress is not None and len(met) % PROGRESS_EVERY == 0:
                 progress("tasks", len(met))
-        for file in self._shelf.files.keys() - met:
+        for file in set(self._shelf.files()) - met:
             self._shelf.drop(file)
         if progress is not None:
             progress("tasks", len(met))
@@ -111,13 +111,14 @@ class Files:
         return self.layout.events is not None
 
     def _forget(self, file: str) -> None:
-        self._news.problems = self._news.problems or bool(self._shelf.files[file].problems)
+        held = self._shelf.held(file)
+        self._news.problems = self._news.problems or (held is not None and bool(held.problems))
         self._shelf.drop(file)
         self._texts.pop(file, None)
 
     def _read(self, path: Path, source: TaskSource) -> None:
         stamp = _stamp(path)
-        held = self._shelf.files.get(source.file)
+        held = self._shelf.held(source.file)
         if held is not None and held.stamp == stamp != NO_STAMP:
             return
         record, problems = read_source(path, source, self.layout, self._settings)
@@ -130,7 +131,7 @@ class Files:
             self._hold(self.layout.relative(path), record, problems, stamp)
 
     def _hold(self, file: str, record: TaskRecord | None, problems: Sequence[Problem], stamp: Stamp) -> None:
-        before = self._shelf.files.get(file)
+        before = self._shelf.held(file)
         if tuple(problems) != (() if before is None else before.problems):
             self._news.problems = True
         text = "" if record is None else record.description
@@ -175,13 +176,18 @@ class Files:
 
     # --- what was read ----------------------------------------------------------------------------
 
+    @property
+    def count(self) -> int:
+        """How many task files there are."""
+        return len(self._shelf.files())
+
     def name_of(self, name: str) -> str:
         """Return the id of the task that RALF calls *name*."""
         return self._shelf.name_of(name)
 
     def files_of(self, task_id: str) -> tuple[str, ...]:
         """Return the files of a task, relative to the workspace."""
-        return tuple(self._shelf.files_of(task_id))
+        return self._shelf.files_of(task_id)
 
     def due(self, count_max: int) -> list[FileTask]:
         """Return tasks that say something else than when they were last taken over; `took` them, or `again`."""
@@ -204,18 +210,18 @@ class Files:
 
     def task(self, task_id: str) -> FileTask | None:
         """Return a task as the files have it, without its description's text; None where they have none."""
-        record, item = self._shelf.linked(task_id), self._queued.get(task_id)
+        record, item = self._shelf.task(task_id), self._queued.get(task_id)
         queue_ms = 0 if item is None or self._queue_stamp is None else self._queue_stamp[0] // NS_PER_MS
         if record is None:
             return None if item is None else queue_task(task_id, item, changed_ms=queue_ms)
-        held = self._shelf.files[record.file]
-        changed_ms = max(held.stamp[0] // NS_PER_MS, queue_ms)
-        return file_task(record, item, changed_ms=changed_ms, text=held.text_digest)
+        held = self._shelf.held(record.file)
+        changed_ms = max(held.stamp[0] // NS_PER_MS if held else 0, queue_ms)
+        return file_task(record, item, changed_ms=changed_ms, text=held.text_digest if held else None)
 
     def _with_text(self, task: FileTask) -> FileTask:
         """Return *task* with its description: as it was kept, or read once more."""
         file = task.fields["metadata"].get("file")
-        if file is None or task.id not in self._shelf.tasks:
+        if file is None or task.id not in self._shelf:
             return task
         text = self._texts.pop(file, None)
         if text is None and task.text_digest != _NO_TEXT:

@@ -7,15 +7,13 @@ content, so a lost or doubled hint loses and doubles nothing, and where they fai
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import UTC, tzinfo
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Final
 from zoneinfo import ZoneInfo
-
-from watchfiles import awatch
 
 from ralf_hub.clock import Clock
 from ralf_hub.config.models import WorkspaceSettings
@@ -28,6 +26,7 @@ from ralf_hub.store.tasks import Rank
 from ralf_hub.watcher import history, mirror
 from ralf_hub.watcher.eventsfile import SETTLED_AFTER_S, EventsFile
 from ralf_hub.watcher.files import Files, Notes
+from ralf_hub.watcher.hints import hints
 from ralf_hub.watcher.progress import Progress, no_progress
 from ralf_hub.watcher.said import FileTask
 from ralf_hub.workspace.layout import Layout
@@ -81,9 +80,7 @@ class Follower:
         self.turn = asyncio.Lock()
         self.files: Files | None = None
         private = frozenset() if settings.keep_prompts else PRIVATE_TYPES
-        self._events = EventsFile(
-            settings=self._settings, private=private, db=db, intake=intake, clock=clock, progress=progress
-        )
+        self._events = EventsFile(settings=self._settings, private=private, db=db, intake=intake, clock=clock)
         self._ranks: dict[str, Rank] = {}
         self._counted: object = None
         self._first = True
@@ -142,7 +139,7 @@ class Follower:
         await self._load_state(files)
         self.files, self._missing = files, None
         await self.read_all()
-        watching = asyncio.create_task(self._watch(files.layout), name="workspace watched")
+        watching = asyncio.create_task(self._watch(files.layout, files.count), name="workspace watched")
         try:
             due = self._clock.monotonic() + THOROUGH_EVERY_S
             while True:
@@ -169,15 +166,16 @@ class Follower:
                 await asyncio.sleep(GATHER_S)
         self._hint.clear()
 
-    async def _watch(self, layout: Layout) -> None:
+    async def _watch(self, layout: Layout, folders: int) -> None:
         """Gather hints from the operating system; ends where it gives none."""
         wanted = [*layout.tasks, layout.communications, layout.features, layout.root]
         places = [place for place in wanted if place is not None and place.is_dir()]
         deep = [place for place in places if place != layout.root]
         try:
-            async for changes in awatch(*(deep or places), debounce=200, step=20, recursive=True):
-                self._changed.update(Path(path) for _, path in changes)
-                self._hint.set()
+            async with aclosing(hints(deep or places, folders)) as told:
+                async for changed in told:
+                    self._changed |= changed
+                    self._hint.set()
         except (OSError, RuntimeError) as error:
             log.warning("workspace: no notifications (%s); it is looked at every %s s", error, self._poll_s)
 
@@ -243,12 +241,16 @@ class Follower:
         finally:
             self._scanning = False
             self._progress("done", 0, None)
+            if not self._first:
+                self._progress = no_progress  # later looks are short
 
     def _mark_imported(self, conn: Connection) -> None:
         workspace.save_state(conn, _IMPORTED, {"path": str(self._path), "at": self._clock.iso()})
 
     async def _read_events(self, files: Files, *, thorough: bool) -> None:
-        if await self._events.read(files, thorough=thorough, first=self._first, notify=self._notify):
+        if await self._events.read(
+            files, thorough=thorough, first=self._first, notify=self._notify, progress=self._progress
+        ):
             self._last_scan_at = self._clock.iso()
 
     async def pull(self, paths: Iterable[Path], *, features: bool = False) -> None:

@@ -17,7 +17,7 @@ from ralf_hub.workspace.records import EventRecord, Problem
 BLOCK_BYTES: Final = 256 * 1024
 DIGEST_BYTES: Final = 16
 KEPT_BYTES_MAX: Final = 16 * 1024 * 1024
-BATCH_RECORDS: Final = 2000
+BATCH_RECORDS: Final = 500
 BATCH_BYTES: Final = 4 * 1024 * 1024
 LAST_MAX: Final = 1000
 

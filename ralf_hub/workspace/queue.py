@@ -5,16 +5,19 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
+from functools import lru_cache
 from typing import Final
 
 from ralf_hub.workspace import words
 from ralf_hub.workspace.headers import lines_of
 from ralf_hub.workspace.records import Problem, QueueItem
 from ralf_hub.workspace.scalars import clean_text, json_safe, time_iso
-from ralf_hub.workspace.values import Fields, UnreadableError, load_yaml, record_pieces, syntax_errors
+from ralf_hub.workspace.values import Fields, Piece, UnreadableError, load_yaml, record_pieces, syntax_errors
 
 SECTIONS: Final = ("tasks", "queue", "completed")
 """The top-level lists whose items are tasks."""
+ITEMS_KEPT_MAX: Final = 8_192
+"""Items whose parsed fields are kept: the file is read again whenever one of them changes."""
 
 _DEPENDS = ("depends_on", "dependencies", "blocked_by", "blockedBy")
 _USED = frozenset({
@@ -89,11 +92,17 @@ def _block_entries(
     """Yield the items of block lists, the way RALF writes them."""
     for section, line, text in chunks:
         try:
-            for piece in record_pieces(text):
+            for piece in _pieces(text):
                 problems.extend(Problem(file, line + offset, why) for offset, why in piece.damage)
                 yield _Entry(section or "list", line + piece.line, piece.fields)
         except UnreadableError as error:
             problems.append(Problem(file, line + error.line, f"not an item ({error}); left out"))
+
+
+@lru_cache(maxsize=ITEMS_KEPT_MAX)
+def _pieces(text: str) -> tuple[Piece, ...]:
+    """Return the records in the text of one item; one that was read before costs a look-up."""
+    return tuple(record_pieces(text))
 
 
 def _other_entries(text: str, file: str, problems: list[Problem]) -> Iterator[_Entry]:
@@ -137,7 +146,7 @@ def _chunks(text: str) -> Iterator[tuple[str, int, str]]:
         dash, key = _DASH.match(line), _TOP_KEY.match(line)
         begins = dash is not None and (indent < 0 or len(dash[1]) <= indent)
         if (begins or key) and held:
-            yield section, start, "\n".join(held)
+            yield section, start, _whole(held)
             held = []
         if key:
             section, indent = key[1], -1
@@ -146,7 +155,12 @@ def _chunks(text: str) -> Iterator[tuple[str, int, str]]:
         elif held:
             held.append(line)
     if held:
-        yield section, start, "\n".join(held)
+        yield section, start, _whole(held)
+
+
+def _whole(lines: Sequence[str]) -> str:
+    """Return the text of an item, the same wherever in the file it stands."""
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def _item(entry: _Entry, zone: tzinfo, file: str, problems: list[Problem]) -> QueueItem | None:

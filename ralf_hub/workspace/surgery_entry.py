@@ -15,7 +15,15 @@ from ralf_hub.model import (
 from ralf_hub.workspace import words
 from ralf_hub.workspace.queue import read_queue
 from ralf_hub.workspace.surgery_queue import IDS, Item, QueueText, Span, field_value
-from ralf_hub.workspace.surgery_text import SurgeryError, like_case, one_line, scalar
+from ralf_hub.workspace.surgery_text import (
+    SurgeryError,
+    bare,
+    end_of,
+    like_case,
+    one_line,
+    scalar,
+    split_value,
+)
 from ralf_hub.workspace.wishes import Wish, seconds
 
 SCORES: Final[Mapping[str, float]] = {"critical": 12.0, "high": 8.0, "medium": 5.0, "low": 3.0}
@@ -139,13 +147,13 @@ def _engine(text: str, wish: Wish) -> str | None:
         return None
     named = words.filled(section.raw)
     line = queue.lines[section.line]
-    head, _, tail = line.partition(":")
-    end = tail[len(tail.rstrip("\r\n")) :]
+    head, _, tail = bare(line).partition(":")
+    rest = split_value(tail.lstrip())[1] + end_of(line)
     is_open = wish.status == PENDING
     if named is None and is_open and wish.creates:
-        queue.lines[section.line] = f"{head}: {scalar(wish.id, section.raw)}{end}"
+        queue.lines[section.line] = f"{head}: {scalar(wish.id, section.raw)}{rest}"
     elif named == wish.id and not is_open:
-        queue.lines[section.line] = f"{head}: null{end}"
+        queue.lines[section.line] = f"{head}: null{rest}"
     elif named not in {None, wish.id} and is_open and wish.creates:
         raise SurgeryError(_PLANNED)
     return "".join(queue.lines)

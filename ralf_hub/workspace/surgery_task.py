@@ -50,10 +50,14 @@ def title_as_read(title: str) -> str:
 def body_as_written(description: str) -> str:
     """Return *description* as it stands in a section: its own headings indented by a blank, its code closed.
 
-    Markdown shows them the same; the readers do not take them for sections of the task.
+    Markdown shows them the same; the readers do not take them for sections of the task. A rule at the end, which
+    RALF's files have between sections, is left out.
     """
+    text = writable(description).strip()
+    while text.endswith("---"):
+        text = text.removesuffix("---").rstrip()
     fenced, lines = False, []
-    for line in writable(description).strip().split("\n"):
+    for line in text.split("\n"):
         if _FENCE.match(line):
             fenced = not fenced
         lines.append(f" {line}" if not fenced and _ANY_HEADING.match(line) else line)
@@ -62,7 +66,7 @@ def body_as_written(description: str) -> str:
 
 def description_as_read(description: str) -> str:
     """Return *description* as the readers give it back once it is written."""
-    return body_as_written(description).strip().removesuffix("---").strip()[:SECTION_CHARACTERS_MAX]
+    return body_as_written(description).strip()[:SECTION_CHARACTERS_MAX]
 
 
 def slug(title: str) -> str:
@@ -213,7 +217,7 @@ def _set_priority(lines: list[str], priority: str) -> None:
 def _set_description(lines: list[str], body: str) -> None:
     newline = newline_of("".join(lines))
     heads = [(n, found[1]) for n in _open_lines(lines) if (found := _SECTION.match(bare(lines[n])))]
-    ends = [n for n, _ in heads[1:]] + [len(lines)]
+    ends = [*(n for n, _ in heads[1:]), len(lines)] if heads else []
     written = body.split("\n") if body else []
     for name in DESCRIBED_IN:
         for (start, heading), end in zip(heads, ends, strict=True):

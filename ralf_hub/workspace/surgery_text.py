@@ -68,6 +68,8 @@ def writable(text: str) -> str:
 
 def split_value(raw: str) -> tuple[str, str]:
     """Return the value in *raw*, what stands after a field's colon, and the blanks and comment after it."""
+    if raw.lstrip().startswith("#"):
+        return "", raw
     found = _QUOTED.match(raw) or _BARE.match(raw)
     return (found[1], found[2]) if found else (raw, "")
 

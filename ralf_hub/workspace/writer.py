@@ -186,14 +186,13 @@ class Writer:
     def _change(self, wish: Wish, done: Done) -> None:
         """Change the header of the task's files, and move them to the folder of its status."""
         for file in wish.files:
-            place = self._place(file)
-            if wish.changed & {"title", "priority", "description"}:
-                self._change_text(file, wish, done)
-            if "status" not in wish.changed or place is None:
-                continue
-            if place.folder == wish.folder or (wish.folder == "active" and place.folder not in _LEFT_BEHIND):
-                continue
-            self._move(place, wish, done)
+            try:
+                if wish.changed & {"title", "priority", "description"}:
+                    self._change_text(file, wish, done)
+                if "status" in wish.changed:
+                    self._move(file, wish, done)
+            except FileNotFoundError:  # moved or deleted between listing and opening
+                done.notes.append(f"{file} is not there any more")
 
     def _change_text(self, file: str, wish: Wish, done: Done) -> None:
         path = PurePosixPath(file)
@@ -201,8 +200,7 @@ class Writer:
             found = io.read(folder, path.name, self._limits.task_bytes_max)
             source = self._source(file)
             if found is None or source is None:
-                done.notes.append(f"{file} is not there any more")
-                return
+                raise FileNotFoundError
             text = decode(found[0])
             try:
                 after = change_task(text, source, wish)
@@ -238,7 +236,12 @@ class Writer:
                 return Place(named, parts[0], parts[1], None)
         return None
 
-    def _move(self, place: Place, wish: Wish, done: Done) -> None:
+    def _move(self, file: str, wish: Wish, done: Done) -> None:
+        place = self._place(file)
+        if place is None or place.folder == wish.folder:
+            return
+        if wish.folder == "active" and place.folder not in _LEFT_BEHIND:
+            return
         with (
             io.folder(self._root, f"{place.base}/{place.folder}") as source,
             io.folder(self._root, f"{place.base}/{wish.folder}", create=True) as target,

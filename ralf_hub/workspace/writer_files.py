@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Final
+from typing import BinaryIO, Final
 
 from ralf_hub.workspace.wishes import ForbiddenError
 
@@ -18,9 +18,12 @@ TEMPORARY: Final = ".ralf-hub.tmp"
 """What ends the name of a file or folder that is not finished; hidden, and replaced by the next try."""
 FILE_MODE: Final = 0o644
 FOLDER_MODE: Final = 0o755
+BLOCK_BYTES: Final = 1024 * 1024
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LINK: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EMLINK})
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 """What file systems without hard links answer."""
@@ -75,24 +78,43 @@ def kind(parent: int, name: str) -> str:
     return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
 
 
-def read(parent: int, name: str, bytes_max: int) -> tuple[bytes, os.stat_result] | None:
-    """Return the bytes of a regular file and its state; None where there is none. ForbiddenError for anything else."""
+@contextlib.contextmanager
+def reading(parent: int, name: str) -> Iterator[tuple[BinaryIO, os.stat_result] | None]:
+    """Open a regular file for reading; None where there is none. ForbiddenError for anything else."""
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+        descriptor = os.open(name, _READ, dir_fd=parent)
     except FileNotFoundError:
-        return None
+        yield None
+        return
     except OSError as error:
-        if error.errno in _LINK:
-            raise ForbiddenError(f"{name} is a symbolic link; not followed") from error
-        raise
+        raise _refused(error, name) from error
     with os.fdopen(descriptor, "rb") as stream:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ForbiddenError(f"{name} is not a regular file")
-        data = stream.read(bytes_max + 1)
+        _must_be_regular(status, name)
+        yield stream, status
+
+
+def _refused(error: OSError, name: str) -> Exception:
+    """Return *error*, or, where a link or a FIFO nobody reads is in the way, that it is not written through."""
+    if error.errno in _LINK:
+        return ForbiddenError(f"{name} is a symbolic link; not followed")
+    return ForbiddenError(f"{name} is not a regular file") if error.errno == errno.ENXIO else error
+
+
+def _must_be_regular(status: os.stat_result, name: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ForbiddenError(f"{name} is not a regular file")
+
+
+def read(parent: int, name: str, bytes_max: int) -> tuple[bytes, os.stat_result] | None:
+    """Return the bytes of a regular file and its state; None where there is none. ForbiddenError for anything else."""
+    with reading(parent, name) as found:
+        if found is None:
+            return None
+        data = found[0].read(bytes_max + 1)
     if len(data) > bytes_max:
         raise ForbiddenError(f"{name} is larger than {bytes_max} bytes; not changed")
-    return data, status
+    return data, found[1]
 
 
 def is_same(parent: int, name: str, was: os.stat_result | None) -> bool:
@@ -189,21 +211,17 @@ def move(source: int, name: str, target: int) -> None:
 
 def append(parent: int, name: str, data: bytes) -> None:
     """Append *data* in one write and see it on disk; made where it is missing. What only half fits is taken back."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(name, flags, FILE_MODE, dir_fd=parent)
+        descriptor = os.open(name, _APPEND, FILE_MODE, dir_fd=parent)
     except OSError as error:
-        if error.errno in _LINK:
-            raise ForbiddenError(f"{name} is a symbolic link; not followed") from error
-        raise
+        raise _refused(error, name) from error
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ForbiddenError(f"{name} is not a regular file")
-        before = os.fstat(descriptor).st_size
+        before = os.fstat(descriptor)
+        _must_be_regular(before, name)
         written = os.write(descriptor, data)
         if written < len(data):
-            if os.fstat(descriptor).st_size == before + written:
-                os.ftruncate(descriptor, before)
+            if os.fstat(descriptor).st_size == before.st_size + written:
+                os.ftruncate(descriptor, before.st_size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
         os.fsync(descriptor)
     finally:
@@ -212,24 +230,19 @@ def append(parent: int, name: str, data: bytes) -> None:
 
 def tail(parent: int, name: str, bytes_max: int) -> bytes:
     """Return the last *bytes_max* bytes of a file; none where there is no file."""
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
-    except FileNotFoundError:
-        return b""
-    with os.fdopen(descriptor, "rb") as stream:
-        stream.seek(max(0, os.fstat(descriptor).st_size - bytes_max))
+    with reading(parent, name) as found:
+        if found is None:
+            return b""
+        stream, status = found
+        stream.seek(max(0, status.st_size - bytes_max))
         return stream.read(bytes_max)
 
 
-def holds(parent: int, name: str, needle: bytes, block_bytes: int = 1024 * 1024) -> bool:
+def holds(parent: int, name: str, needle: bytes) -> bool:
     """Return whether *needle* stands anywhere in a file, which is read block by block."""
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
-    except FileNotFoundError:
-        return False
-    with os.fdopen(descriptor, "rb") as stream:
+    with reading(parent, name) as found:
         kept = b""
-        while block := stream.read(block_bytes):
+        while found is not None and (block := found[0].read(BLOCK_BYTES)):
             if needle in kept + block:
                 return True
             kept = block[-len(needle) :]
