@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Measured on two cores: two test processes take three quarters of the time of one.
 WORKERS ?= 2
 # Branch coverage of ralf_hub/ in per cent: below it `make test` fails.
-COVERAGE_MIN ?= 90
+COVERAGE_MIN ?= 85
 ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
