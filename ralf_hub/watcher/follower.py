@@ -86,6 +86,8 @@ class Follower:
         self._first = True
         self._changed: set[Path] = set()
         self._hint = asyncio.Event()
+        self._watching = False
+        self._look_at_all = False
         self._scanning = False
         self._last_scan_at: str | None = None
         self._missing: str | None = None
@@ -146,6 +148,9 @@ class Follower:
                 await self._wait(files)
                 if not files.layout.root.is_dir():
                     raise WorkspaceMissingError(f"{self._path}: No such file or directory")
+                if self._look_at_all:
+                    self._look_at_all = False
+                    await self.read_all(thorough=False)
                 if self._clock.monotonic() >= due or watching.done():
                     due = self._clock.monotonic() + THOROUGH_EVERY_S
                     self._changed.clear()
@@ -174,6 +179,8 @@ class Follower:
         try:
             async with aclosing(hints(deep or places, folders)) as told:
                 async for changed in told:
+                    if not self._watching:  # set up only now: what changed meanwhile was nobody's hint
+                        self._watching = self._look_at_all = True
                     self._changed |= changed
                     self._hint.set()
         except (OSError, RuntimeError) as error:

@@ -28,7 +28,8 @@ LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 async def hints(places: Sequence[Path], folders: int) -> AsyncGenerator[set[Path], None]:
     """Yield what changed below *places*, which hold about so many *folders*, until closed.
 
-    OSError or RuntimeError where nothing can be watched.
+    The first set, often an empty one, says that the watch is set up: what changed before is nobody's hint. OSError or
+    RuntimeError where nothing can be watched.
     """
     told = _from_thread(places) if folders <= IN_PROCESS_MAX else _from_process(places)
     try:
@@ -43,8 +44,7 @@ async def _from_thread(places: Sequence[Path]) -> AsyncGenerator[set[Path], None
     changes = _changes([str(place) for place in places], stop)
     try:
         while (found := await asyncio.to_thread(next, changes, None)) is not None:
-            if found:
-                yield {Path(path) for path in found}
+            yield {Path(path) for path in found}
     finally:
         stop.set()
 
@@ -73,7 +73,8 @@ async def _from_process(places: Sequence[Path]) -> AsyncGenerator[set[Path], Non
 
 
 def _changes(places: Sequence[str], stop: threading.Event) -> Iterator[set[str]]:
-    """Yield the paths that changed, nothing where a while passed without any."""
+    """Yield the paths that changed; first of all, maybe without any, when the watch is set up."""
+    is_first = True
     for found in watch(
         *places,
         debounce=GATHER_MS,
@@ -84,7 +85,9 @@ def _changes(places: Sequence[str], stop: threading.Event) -> Iterator[set[str]]
         raise_interrupt=False,
         recursive=True,
     ):
-        yield {path for _, path in found}
+        if found or is_first or stop.is_set():
+            yield {path for _, path in found}
+        is_first = False
 
 
 def main(places: Sequence[str]) -> None:
@@ -98,9 +101,8 @@ def main(places: Sequence[str]) -> None:
     threading.Thread(target=until_left_alone, daemon=True).start()
     try:
         for found in _changes(places, stop):
-            if found:
-                sys.stdout.write(json.dumps(sorted(found)) + "\n")
-                sys.stdout.flush()
+            sys.stdout.write(json.dumps(sorted(found)) + "\n")
+            sys.stdout.flush()
     except (BrokenPipeError, KeyboardInterrupt):
         os._exit(0)  # nobody listens any more; there is nothing to put away
 

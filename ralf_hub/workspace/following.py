@@ -127,6 +127,7 @@ def follow(
         start, rest = FileState(generation), b""
     stream.seek(start.place.offset)
     batches = _read(stream, status, reading, start, rest, settled=settled)
+    next(batches)  # begun: whoever lets go of it now closes the file, also without reading a batch
     return Following(start.place.offset == 0, start.place.line, generation, batches)
 
 
@@ -216,6 +217,7 @@ def _read(
     settled: bool,
 ) -> Iterator[Batch]:
     with stream:
+        yield Batch((), (), (), start, 0, 0)  # for `follow`, which takes it
         hashed = _Hashed(stream, start.blocks[:-DIGEST_BYTES], rest)
         batching = _Batching(start, hashed, status, reading.limits.problems_max)
         waiting: Part | None = None

@@ -29,6 +29,10 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+class HubEndedError(AssertionError):
+    """The process ended before it answered."""
+
+
 class Hub:
     """One hub in a folder of its own. `settings` is TOML without `[api]` and `[database]`, which are made here."""
 
@@ -44,7 +48,7 @@ class Hub:
         self._env.pop("RALF_HUB_CONFIG", None)
         self._process: subprocess.Popen[bytes] | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._starts = 0
+        self._greeting_from = 0
         self.config = folder / "ralf-hub.toml"
         self.write_settings(settings, api=api)
 
@@ -61,8 +65,8 @@ class Hub:
 
     async def start(self, *arguments: str) -> Self:
         """Start the process and wait until it answers."""
+        self._greeting_from = self.output.stat().st_size if self.output.exists() else 0
         self._process = self._spawn(arguments)
-        self._starts += 1
         if self._session is None:
             self._session = aiohttp.ClientSession()
         await eventually(self._answers, within_s=START_WITHIN_S)
@@ -84,17 +88,17 @@ class Hub:
 
     def _has_greeted(self) -> bool:
         """The line with the address, and at the first start the key, comes when all is ready."""
-        lines = self.output.read_text(encoding="utf-8").splitlines()
-        return (
-            sum(self.url in line and ("is running" in line or '"url"' in line) for line in lines)
-            >= self._starts
-        )
+        self._insist_alive()
+        lines = self.output.read_bytes()[self._greeting_from :].decode("utf-8").splitlines()
+        return any(self.url in line and ("is running" in line or '"url"' in line) for line in lines)
+
+    def _insist_alive(self) -> None:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise HubEndedError(f"the hub ended:\n{self.output.read_text(encoding='utf-8')[-3000:]}")
 
     async def _answers(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, (
-            f"the hub ended:\n{self.output.read_text(encoding='utf-8')[-3000:]}"
-        )
+        self._insist_alive()
         assert self._session is not None
         try:
             async with self._session.get(f"{self.url}/health") as answer:

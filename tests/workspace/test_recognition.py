@@ -1,3 +1,4 @@
+from ralf_hub.workspace.following import BATCH_RECORDS
 from tests.workspace.helpers import Memory, write
 
 
@@ -99,12 +100,12 @@ def test_an_unsettled_end_stays_counted_when_it_was(tmp_path):
 def test_a_kill_between_batches_loses_and_doubles_nothing(tmp_path):
     m = memory(tmp_path)
     m.path.write_text("".join(event(n) for n in range(9000)) + event(1) * 2)
-    for _ in range(10):
+    for _ in range(9002 // BATCH_RECORDS + 2):
         m.look(batches_max=1)
     assert len(m.delivered) == 9002
     assert set(m.counts().values()) == {1, 3}
     m.path.write_text("events:\n" + m.path.read_text().replace("'", '"'))
-    for _ in range(10):
+    for _ in range(9002 // BATCH_RECORDS + 2):
         m.look(batches_max=1)
     assert len(m.delivered) == 9002
 

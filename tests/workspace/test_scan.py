@@ -12,6 +12,7 @@ import pytest
 
 from ralf_hub.workspace import files
 from ralf_hub.workspace.files import RefusedError, open_regular
+from ralf_hub.workspace.following import BATCH_RECORDS
 from ralf_hub.workspace.layout import find_layout
 from ralf_hub.workspace.records import Limits
 from ralf_hub.workspace.scan import ScanSettings, follow_events, read_task_file, scan
@@ -127,7 +128,7 @@ def test_an_events_file_named_outside_is_refused(tmp_path):
             follow_events(find_layout(root, name), settings)
 
 
-def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, monkeypatch):
     task(tmp_path, "TASK-1")
     active = tmp_path / "tasks/active"
     os.mkfifo(active / "TASK-FIFO.md")
@@ -135,8 +136,9 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
     (tmp_path / ".autonomous/communications").mkdir(parents=True)
     os.mkfifo(tmp_path / ".autonomous/communications/queue.yaml")
     os.mkfifo(tmp_path / ".autonomous/communications/events.yaml")
+    monkeypatch.chdir(active)  # the path of a socket is short: 107 bytes
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(os.path.relpath(active / "TASK-SOCKET.md"))
+        server.bind("TASK-SOCKET.md")
         snapshot = scan(tmp_path)
     assert ids(snapshot) == ["TASK-1"]
     assert said(snapshot) == dict.fromkeys(
@@ -275,8 +277,8 @@ def test_progress_is_told(tmp_path):
         "- type: started\n  timestamp: 2026-02-01\n" * 6000,
     )
     batches = list(follow_events(find_layout(tmp_path), ScanSettings()).batches)
-    assert len(batches) == 3
-    assert [batch.read_bytes <= batch.total_bytes for batch in batches] == [True] * 3
+    assert len(batches) == 6000 // BATCH_RECORDS
+    assert all(batch.read_bytes <= batch.total_bytes for batch in batches)
     assert batches[-1].read_bytes == batches[-1].total_bytes
 
 
