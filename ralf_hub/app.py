@@ -39,7 +39,7 @@ from ralf_hub.store.checkpoint import Checkpointer
 from ralf_hub.store.database import Database
 from ralf_hub.store.routes import put_in_force
 from ralf_hub.stream.broadcast import Broadcaster
-from ralf_hub.upkeep import Upkeep
+from ralf_hub.upkeep import Upkeep, check_whole_file
 from ralf_hub.watcher.desk import Desk
 from ralf_hub.watcher.follower import Follower
 from ralf_hub.watcher.progress import LoggedProgress, Progress
@@ -112,14 +112,20 @@ async def apply(hub: Services, loaded: Loaded) -> None:
 
 @contextlib.asynccontextmanager
 async def running(
-    loaded: Loaded, clock: Clock, *, deliver_history: bool = False, progress: Progress | None = None
+    loaded: Loaded,
+    clock: Clock,
+    *,
+    redact: Redactor | None = None,
+    deliver_history: bool = False,
+    progress: Progress | None = None,
 ) -> AsyncIterator[Services]:
     """Start one hub on its database and stop it again: what is on its way is finished and recorded."""
     settings = loaded.settings
     async with contextlib.AsyncExitStack() as stack:
         db = await Database.open(settings.database.path)
         stack.push_async_callback(db.close)
-        redact = Redactor(secret_values(settings))
+        redact = redact or Redactor()
+        redact.learn(secret_values(settings))
         transport = await stack.enter_async_context(Transport(timeout_s=settings.delivery.timeout_s))
         meters = Meters(started_ms=clock.now())
         intake = Intake(db, clock, Router({}), hub_url(settings))
@@ -218,6 +224,8 @@ async def _background(hub: Services) -> AsyncIterator[None]:
     for chore in (*upkeep.chores, *webhook_chores(hub)):
         tasks[chore.name] = asyncio.create_task(upkeep.repeat(chore), name=chore.name)
     hub.background.update({name: _alive(task) for name, task in tasks.items()})
+    if not hub.db.whole:  # ends some day, so its end is nothing to be told of
+        tasks["file check"] = asyncio.create_task(check_whole_file(hub), name="file check")
     try:
         yield
     finally:
@@ -245,6 +253,7 @@ def build_app(
     loaded: Loaded,
     clock: Clock | None = None,
     *,
+    redact: Redactor | None = None,
     deliver_history: bool = False,
     progress: Progress | None = None,
     endpoints: tuple[Endpoint, ...] = ENDPOINTS,
@@ -255,7 +264,7 @@ def build_app(
 
     async def hub_context(app: web.Application) -> AsyncIterator[None]:
         async with running(
-            loaded, clock or Clock(), deliver_history=deliver_history, progress=progress
+            loaded, clock or Clock(), redact=redact, deliver_history=deliver_history, progress=progress
         ) as hub:
             app[SERVICES] = hub
             yield
@@ -263,6 +272,7 @@ def build_app(
     app.cleanup_ctx.append(hub_context)
     resources = {path: app.router.add_resource(path) for path in dict.fromkeys(e.path for e in endpoints)}
     routes = [add(resources[endpoint.path], endpoint) for endpoint in endpoints]
+    _refuse_as_ids(resources, endpoints)
     if settings.api.cors.enabled and settings.api.cors.origins:
         _allow_origins(app, routes, [str(origin) for origin in settings.api.cors.origins])
     return app
@@ -278,6 +288,19 @@ def add(resource: web.Resource, endpoint: Endpoint) -> web.AbstractRoute:
     if endpoint.method == "GET" and not endpoint.raw:
         resource.add_route("HEAD", handle)
     return resource.add_route(endpoint.method, handle)
+
+
+def _refuse_as_ids(resources: Mapping[str, web.Resource], endpoints: tuple[Endpoint, ...]) -> None:
+    """Answer 405 where a path of its own, such as `/deliveries/replay`, would be taken for an id by a path beside it."""
+    for path, resource in resources.items():
+        offered = {endpoint.method for endpoint in endpoints if endpoint.path == path}
+        beside = f"{path.rpartition('/')[0]}/{{id}}"
+
+        async def refuse(request: web.Request, offered: frozenset[str] = frozenset(offered)) -> web.StreamResponse:
+            raise web.HTTPMethodNotAllowed(request.method, sorted(offered))
+
+        for method in {endpoint.method for endpoint in endpoints if endpoint.path == beside} - offered:
+            resource.add_route(method, refuse)
 
 
 def _allow_origins(app: web.Application, routes: list[web.AbstractRoute], origins: list[str]) -> None:

@@ -2,28 +2,51 @@
 
 import hashlib
 import hmac
+import html
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote
 
 MASK = "***"
 SECRET_LENGTH_MIN = 6
 """Shorter secrets are refused by the settings: masking them would mangle ordinary words."""
+KEY_LINE_LENGTH_MIN = 32
+"""Of a secret of many lines, such as a private key, each line as long as this is one by itself."""
 
 _KEY_TEXT = re.compile(r"\brh_[A-Za-z0-9_-]{16,}")
 _QUERY_SECRET = re.compile(r"(?i)([?&](?:key|token|api_key|access_token|secret|ticket)=)[^&\s\"']+")
 _HEADER_SECRET = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 
 
+def _forms(secret: str) -> Iterator[str]:
+    """Yield *secret* as it is and as URLs, JSON, HTML and Python's own messages write it."""
+    yield secret
+    yield quote(secret, safe="", errors="replace")
+    yield quote(secret, errors="replace")
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield html.escape(secret)
+    yield repr(secret)[1:-1]
+    yield from (line for line in secret.splitlines() if len(line) >= KEY_LINE_LENGTH_MIN)
+
+
 class Redactor:
     """Replaces every known secret, and whatever looks like one, with `***`."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets: set[str] = set()
         self._known: re.Pattern[str] | None = None
         self.learn(secrets)
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Make *secrets* the known ones; longer ones are masked first, so that no tail is left."""
-        known = sorted({s for s in secrets if len(s) >= SECRET_LENGTH_MIN}, key=len, reverse=True)
+        """Know *secrets* from now on, beside those already known: what was begun with a replaced one may still fail.
+
+        Longer ones are masked first, so that no tail is left.
+        """
+        self._secrets.update(secret for secret in secrets if len(secret) >= SECRET_LENGTH_MIN)
+        forms = {form for secret in self._secrets for form in _forms(secret)}
+        known = sorted(forms, key=lambda form: (-len(form), form))
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
     def __call__(self, text: str) -> str:

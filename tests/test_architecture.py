@@ -23,6 +23,7 @@ ROOMS: Final[dict[str, str]] = {
     "secrets": "",
     "limits": "",
     "meters": "",
+    "systemd": "clock",
     "verdicts": "",
     "errors": "model",
     "feed": "model",
@@ -39,9 +40,9 @@ ROOMS: Final[dict[str, str]] = {
     "delivery": "clock config connectors errors model store version",
     "intake": "clock connectors delivery errors model store texts webhooks",
     "watcher": "clock config connectors errors intake model store workspace",
-    "services": "clock config delivery feed identity intake keyring limits meters model secrets store stream webhooks",
+    "services": "clock config delivery errors feed identity intake keyring limits meters model secrets store stream webhooks",
     "endpoint": "clock errors intake keyring model services store",
-    "upkeep": "intake services store",
+    "upkeep": "errors intake model services store",
     "webhook_upkeep": "clock config connectors intake services store upkeep webhooks",
     "admission": "delivery errors identity keyring limits secrets services store",
     "middleware": "admission endpoint errors intake keyring services texts",
@@ -73,6 +74,7 @@ OUTWARD_ALLOWED: Final = {
     "delivery/smtp.py": {"aiosmtplib", "socket.socket"},
     # It listens: the port is taken before anything else starts, so that one that is in use is told at once.
     "cli/serving.py": {"socket.socket"},
+    "systemd.py": {"socket.socket"},  # of the service manager, on this machine
 }
 
 SQLITE_ALLOWED: Final = {

@@ -36,12 +36,32 @@ def test_a_secret_is_text_not_a_pattern() -> None:
     assert redact("it is aXbbcd(e") == "it is aXbbcd(e"
 
 
-def test_new_secrets_take_the_place_of_the_old() -> None:
+def test_new_secrets_are_known_beside_the_old() -> None:
     redact = Redactor(["old-secret"])
     redact.learn(["new-secret"])
-    assert redact("old-secret new-secret") == "old-secret ***"
+    assert redact("old-secret new-secret") == "*** ***"
     redact.learn([])
-    assert redact("new-secret") == "new-secret"
+    assert redact("new-secret of old-secret") == "*** of ***"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        'a "b"/ü&c',
+        "a%20%22b%22%2F%C3%BC%26c",
+        "a%20%22b%22/%C3%BC%26c",
+        'a \\"b\\"/ü&c',
+        'a \\"b\\"/\\u00fc&c',
+        "a &quot;b&quot;/ü&amp;c",
+    ],
+)
+def test_a_secret_is_known_however_it_is_written(shown: str) -> None:
+    assert Redactor(['a "b"/ü&c'])(f"x={shown};") == "x=***;"
+
+
+def test_every_line_of_a_private_key_is_a_secret_by_itself() -> None:
+    redact = Redactor([f"-----BEGIN KEY-----\n{'A' * 64}\n{'B' * 64}\nC==\n"])
+    assert redact(f"first {'A' * 64}, then {'B' * 64}") == "first ***, then ***"
 
 
 def test_a_redactor_shows_nothing_of_what_it_knows() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from ralf_hub.clock import MS_PER_S, iso
@@ -26,9 +27,21 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def set_up(settings: LoggingSettings) -> None:
-    """Log to standard error as *settings* say."""
-    handler = logging.StreamHandler()
+class RedactedLines(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes lines to standard error without secrets, whoever logs them: a library's traceback may quote one."""
+
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return *record* as one entry, as it may be shown."""
+        return self._redact(super().format(record))
+
+
+def set_up(settings: LoggingSettings, redact: Callable[[str], str]) -> None:
+    """Log to standard error as *settings* say; every line goes through *redact*."""
+    handler = RedactedLines(redact)
     handler.setFormatter(JsonLines() if settings.format == "json" else logging.Formatter(_FOR_PEOPLE))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)

@@ -9,27 +9,29 @@ import os
 import shutil
 import signal
 import socket
-import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
 from ralf_hub import app as wiring
+from ralf_hub.cli.certificate import Certificate, CertificateError
 from ralf_hub.cli.importbar import ImportBar
 from ralf_hub.cli.logs import set_up
 from ralf_hub.clock import Clock
-from ralf_hub.config import Loaded, Settings, hub_url, load
+from ralf_hub.config import Loaded, Settings, hub_url, load, secret_values
 from ralf_hub.errors import DatabaseRefusedError, SettingsError
 from ralf_hub.keyring import new_key
 from ralf_hub.model import Json
+from ralf_hub.secrets import Redactor
 from ralf_hub.services import SERVICES, Services
 from ralf_hub.store import keys
 from ralf_hub.store.schema import FileLock
+from ralf_hub.systemd import ServiceManager
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +70,18 @@ async def first_key(hub: Services) -> str | None:
 
 
 class SettingsWatch:
-    """Reads the settings again on SIGHUP or when their files change; a faulty file changes nothing and is reported."""
+    """Reads the settings again on SIGHUP or when their files change; a faulty file changes nothing and is reported.
 
-    def __init__(self, hub: Services, env: Mapping[str, str], overrides: Mapping[str, Json]) -> None:
+    The certificate and its key are such files too.
+    """
+
+    def __init__(
+        self, hub: Services, launch: "Launch", manager: ServiceManager, certificate: Certificate | None = None
+    ) -> None:
         self._hub = hub
-        self._env = env
-        self._overrides = overrides
+        self._launch = launch
+        self._manager = manager
+        self._certificate = certificate
         self._seen = self._stamps()
         self._asked = asyncio.Event()
 
@@ -82,8 +90,9 @@ class SettingsWatch:
         self._asked.set()
 
     def _stamps(self) -> tuple[tuple[int, int, int], ...]:
+        tls = self._hub.settings.api.tls
         stamps = []
-        for path in self._hub.loaded.files:
+        for path in (*self._hub.loaded.files, *((tls.cert, tls.key) if tls else ())):
             with contextlib.suppress(OSError):
                 found = path.stat()
                 stamps.append((found.st_mtime_ns, found.st_size, found.st_ino))
@@ -100,22 +109,31 @@ class SettingsWatch:
                 continue
             self._asked.clear()
             self._seen = stamps
-            await self.reload()
+            with self._manager.reloading():
+                await self.reload()
 
     async def reload(self) -> None:
-        """Read and apply the settings, or say why not."""
+        """Read and apply the settings and the certificate, or say why not."""
         hub = self._hub
         try:
-            loaded = await asyncio.to_thread(load, hub.loaded.source, self._env, self._overrides)
-        except SettingsError as error:
+            loaded = await asyncio.to_thread(
+                load, hub.loaded.source, self._launch.env, self._launch.overrides
+            )
+            if self._certificate is not None and loaded.settings.api.tls is not None:
+                self._certificate.renew(loaded.settings.api.tls)
+            if loaded.fingerprint != hub.loaded.fingerprint:
+                await wiring.apply(hub, loaded)
+                log.info("settings %s are in force", loaded.fingerprint)
+        except (SettingsError, CertificateError) as error:
             hub.settings_problem = hub.redact(f"the changed settings were not taken: {error}")
-            log.error("%s", hub.settings_problem)  # noqa: TRY400
-            return
-        if loaded.fingerprint == hub.loaded.fingerprint:
+            log.error("%s", hub.settings_problem)  # noqa: TRY400 - told whole; a traceback says no more
+        except Exception:  # the next change must be seen all the same
+            hub.settings_problem = (
+                "the changed settings were not taken: the hub failed over them; its log says where"
+            )
+            log.exception("%s", hub.settings_problem)
+        else:
             hub.settings_problem = None
-            return
-        await wiring.apply(hub, loaded)
-        log.info("settings %s are in force", loaded.fingerprint)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -131,15 +149,11 @@ def listen(settings: Settings) -> socket.socket:
         ) from None
 
 
-def _ssl_context(settings: Settings) -> ssl.SSLContext | None:
-    if settings.api.tls is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+def _certificate(settings: Settings) -> Certificate | None:
     try:
-        context.load_cert_chain(settings.api.tls.cert, settings.api.tls.key)
-    except (OSError, ssl.SSLError) as error:
-        raise ServeError(f"the TLS certificate or key cannot be used: {error}") from None
-    return context
+        return None if settings.api.tls is None else Certificate(settings.api.tls)
+    except CertificateError as error:
+        raise ServeError(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +163,7 @@ class Launch:
     env: Mapping[str, str]
     overrides: Mapping[str, Json]
     say: Callable[[str], None]
+    redact: Redactor
     as_json: bool = False
     deliver_history: bool = False
 
@@ -175,7 +190,12 @@ async def serve(loaded: Loaded, launch: Launch) -> None:
 async def _serve(loaded: Loaded, launch: Launch, stop: asyncio.Event) -> None:
     settings = loaded.settings
     progress = None if launch.as_json or not sys.stderr.isatty() else ImportBar()
-    app = wiring.build_app(loaded, Clock(), deliver_history=launch.deliver_history, progress=progress)
+    clock = Clock()
+    manager = ServiceManager(launch.env, os.getpid(), clock)
+    certificate = _certificate(settings)
+    app = wiring.build_app(
+        loaded, clock, redact=launch.redact, deliver_history=launch.deliver_history, progress=progress
+    )
     listener = listen(settings)
     runner = web.AppRunner(
         app,
@@ -186,17 +206,22 @@ async def _serve(loaded: Loaded, launch: Launch, stop: asyncio.Event) -> None:
     )
     try:
         await runner.setup()
-        site = web.SockSite(runner, listener, ssl_context=_ssl_context(settings))
+        site = web.SockSite(runner, listener, ssl_context=certificate.context if certificate else None)
         await site.start()
         hub = app[SERVICES]
+        hub.end = stop.set
         gc.collect()
         gc.freeze()  # what is here now stays: the collector need not walk it, and hold up the loop, again and again
         _greet(launch, hub_url(settings), await first_key(hub))
-        await _until_stopped(stop, SettingsWatch(hub, launch.env, launch.overrides))
+        manager.ready(f"serving at {hub_url(settings)}")
+        await _until_stopped(stop, SettingsWatch(hub, launch, manager, certificate), _signs(hub, manager))
+        manager.stopping()
         if not launch.as_json:
             launch.say("ralf-hub is stopping: what is on its way is finished first")
         hub.stopping = True
         await site.stop()
+        if hub.damage is not None:
+            raise hub.damage
     finally:
         await runner.cleanup()
         listener.close()
@@ -211,13 +236,21 @@ def _greet(launch: Launch, url: str, key: str | None) -> None:
         launch.say(f"ralf-hub is running: {url}/#key={key}  (API key of this first start, shown once: {key})")
 
 
-async def _until_stopped(stop: asyncio.Event, watch: SettingsWatch) -> None:
+async def _until_stopped(stop: asyncio.Event, watch: SettingsWatch, signs: Coroutine[Any, Any, None]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.ask)
-    watching = asyncio.create_task(watch.run(), name="settings")
+    beside = [asyncio.create_task(watch.run(), name="settings"), asyncio.create_task(signs, name="watchdog")]
     await stop.wait()
-    watching.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await watching
+    for task in beside:
+        task.cancel()
+    await asyncio.gather(*beside, return_exceptions=True)
+
+
+async def _signs(hub: Services, manager: ServiceManager) -> None:
+    """Give signs of life while every loop of the hub runs. A disk that is full is no reason to be started anew."""
+    while manager.sign_every_s:
+        if all(is_running() for is_running in hub.background.values()):
+            manager.alive()
+        await asyncio.sleep(manager.sign_every_s)
 
 
 def say_line(line: str) -> None:
@@ -231,11 +264,12 @@ def run(
     loaded: Loaded, overrides: Mapping[str, Json], *, as_json: bool = False, deliver_history: bool = False
 ) -> int:
     """Serve in this process and return the exit code."""
-    set_up(loaded.settings.logging)
+    redact = Redactor(secret_values(loaded.settings))
+    set_up(loaded.settings.logging, redact)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     for warning in loaded.warnings:
         log.warning("%s", warning)
-    launch = Launch(os.environ, overrides, say_line, as_json, deliver_history)
+    launch = Launch(os.environ, overrides, say_line, redact, as_json, deliver_history)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(loaded, launch))

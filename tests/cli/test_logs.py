@@ -9,6 +9,7 @@ import pytest
 from ralf_hub.cli.logs import JsonLines, set_up
 from ralf_hub.clock import parse_iso
 from ralf_hub.config.models import LoggingSettings
+from ralf_hub.secrets import Redactor
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def test_json_lines_are_whole_however_many_lines_a_message_has() -> None:
 
 
 def test_an_error_carries_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    set_up(LoggingSettings(level="info", format="json"))
+    set_up(LoggingSettings(level="info", format="json"), Redactor())
     try:
         int("broken")
     except ValueError:
@@ -46,8 +47,25 @@ def test_an_error_carries_its_traceback(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_for_people_it_is_a_line(capsys: pytest.CaptureFixture[str], root: logging.Logger) -> None:
-    set_up(LoggingSettings(level="warning", format="console"))
+    set_up(LoggingSettings(level="warning", format="console"), Redactor())
     logging.getLogger("ralf_hub").info("not this")
     logging.getLogger("ralf_hub").warning("but %s", "this")
     assert capsys.readouterr().err.endswith(" WARNING but this\n")
     assert len(root.handlers) == 1
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_must_not_be_shown_is_in_no_line_and_no_traceback(
+    capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    redact = Redactor(['known "secret"'])
+    set_up(LoggingSettings.model_validate({"format": form}), redact)
+    redact.learn(["learnt-later"])
+    try:
+        int('known "secret" in a library')
+    except ValueError:
+        logging.getLogger("some.library").exception("with %s", "learnt-later")
+    shown = capsys.readouterr().err
+    assert "secret" not in shown
+    assert "learnt" not in shown
+    assert shown.count("***") >= 2
