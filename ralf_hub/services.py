@@ -12,6 +12,7 @@ from ralf_hub.clock import Clock
 from ralf_hub.config import Loaded, Settings
 from ralf_hub.delivery.dispatcher import Dispatcher
 from ralf_hub.delivery.transport import Transport
+from ralf_hub.errors import DatabaseRefusedError
 from ralf_hub.feed import Feed
 from ralf_hub.identity.provider import Provider
 from ralf_hub.intake.ledger import Intake
@@ -71,6 +72,10 @@ class Services:
     """Taken while a large body is held in memory."""
     settings_problem: str | None = None
     """Why the settings file was not taken when it last changed; None when it was."""
+    damage: DatabaseRefusedError | None = None
+    """What was found wrong with the database while the hub serves; it ends then."""
+    end: Callable[[], None] = field(default=lambda: None)
+    """Asks whoever runs the hub to stop it."""
     stopping: bool = False
     background: dict[str, Callable[[], bool]] = field(default_factory=dict)
     """The loops that must be running: name -> whether it is."""

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from ralf_hub.errors import StorageError
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.intake.queue import expire_leases
+from ralf_hub.model import Json
 from ralf_hub.services import Services
 from ralf_hub.store import jobs, outbox, retention, tasks
 from ralf_hub.store.checkpoint import Checkpointer
+from ralf_hub.store.file_check import FileCheck
 
 log = logging.getLogger(__name__)
 
 REPLAY_CHUNK: Final = 200
+ALERTED_WITHIN_S: Final = 3.0
+"""How long the connectors have to tell of a damaged database before the hub ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,38 @@ class Upkeep:
             if deleted:
                 log.info("retention: %d rows of %s forgotten", deleted, table)
         await hub.db.run_alone(retention.vacuum_some)
+
+
+async def check_whole_file(hub: Services, alerted_within_s: float = ALERTED_WITHIN_S) -> None:
+    """Read the database from end to end while the hub serves; end the hub where it would not have started with it."""
+    begun = hub.clock.monotonic()
+    try:
+        damage = await FileCheck(hub.db.path).run()
+    except StorageError as error:
+        log.error("the database was not read from end to end: %s", error)  # noqa: TRY400 - told whole
+        return
+    if damage is None:
+        log.info(
+            "the database was read from end to end in %.0f s: it is whole", hub.clock.monotonic() - begun
+        )
+        return
+    hub.damage = damage  # from here on `/health` says so
+    log.error("%s", damage)
+    try:
+        await hub.intake.accept(_tell_of_damage)
+        await asyncio.sleep(alerted_within_s)
+    except StorageError as error:
+        log.error("the connectors cannot be told of it: %s", error)  # noqa: TRY400 - told whole
+    hub.end()
+
+
+def _tell_of_damage(ledger: Ledger) -> None:
+    data: dict[str, Json] = {
+        "code": "database_damaged",
+        "severity": "critical",
+        "message": "The database is damaged and the hub stops: restore the last good backup. Its log says more.",
+    }
+    ledger.record("system_alert", source="hub", data=data)
 
 
 def replay_step(ledger: Ledger, job_id: str) -> None:

@@ -13,10 +13,10 @@ from ralf_hub.intake.ledger import Ledger
 from ralf_hub.intake.queue import claim
 from ralf_hub.intake.tasks import TaskDraft, create
 from ralf_hub.services import Services
-from ralf_hub.store import jobs
+from ralf_hub.store import jobs, schema
 from ralf_hub.store.checkpoint import Checkpointer
 from ralf_hub.store.jobs import BulkJob
-from ralf_hub.upkeep import REPLAY_CHUNK, Chore, Upkeep, replay_step
+from ralf_hub.upkeep import REPLAY_CHUNK, Chore, Upkeep, check_whole_file, replay_step
 from tests.api.helpers import EVERYTHING, settings, webhook
 from tests.support import SettableClock, eventually, rows
 
@@ -266,3 +266,56 @@ async def test_what_is_old_is_forgotten(
     assert rows(db_path, "SELECT key FROM idempotency_keys") == [("now",)]
     assert rows(db_path, "SELECT count(*) FROM outbox") == [(0,)]
     assert rows(db_path, "SELECT count(*) FROM api_usage") == [(0,)]
+
+
+# --- a large file, read while the hub serves -------------------------------------------------------
+
+
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "CHECKED_AT_ONCE_BYTES_MAX", 0)
+
+
+def spoil(path: Path) -> None:
+    """Make a file that SQLite opens and that is not whole."""
+    conn = sqlite3.connect(path, isolation_level=None)
+    conn.executemany("INSERT INTO meta VALUES (?, ?)", [(f"k{n}", "v" * 500) for n in range(500)])
+    (pages,) = conn.execute("PRAGMA page_count").fetchone()
+    conn.close()
+    with path.open("r+b") as file:
+        file.seek((pages - 3) * 4096)
+        file.write(b"\xa5" * 4096)
+
+
+async def test_a_hub_whose_file_is_damaged_says_so_alerts_and_ends(
+    db_path: Path, clock: SettableClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    large(monkeypatch)
+    spoil(db_path)
+    nowhere = webhook("http://127.0.0.1:9/", events=["*"])
+    async with running(settings(db_path, connectors={"sink": nowhere}), clock.clock) as hub:
+        ended = asyncio.Event()
+        hub.end = ended.set
+        await asyncio.wait_for(check_whole_file(hub, alerted_within_s=0), 10)
+        assert ended.is_set()
+        assert "the database is damaged" in str(hub.damage)
+        alerts = rows(db_path, "SELECT event_type, connector FROM outbox WHERE event_type = 'system_alert'")
+    assert ("system_alert", "sink") in alerts
+    assert "the database is damaged" in caplog.text
+
+
+async def test_a_hub_whose_file_is_whole_goes_on(
+    db_path: Path, clock: SettableClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    large(monkeypatch)
+    caplog.set_level("INFO")
+    async with running(settings(db_path), clock.clock) as hub:
+        hub.end = lambda: pytest.fail("it must not end")
+        assert not hub.db.whole
+        await eventually(lambda: "it is whole" in caplog.text)
+        assert hub.damage is None
+
+
+async def test_a_small_file_is_not_read_again(hub: Services, caplog: pytest.LogCaptureFixture) -> None:
+    assert hub.db.whole
+    assert "file check" not in {task.get_name() for task in asyncio.all_tasks()}
+    assert "end to end" not in caplog.text

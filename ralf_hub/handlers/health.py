@@ -19,6 +19,8 @@ async def health(call: Call) -> Answer:
     """Answer 200 when all is well, 503 when something needs a person."""
     hub = call.hub
     storage = await hub.write_check.problem(hub.db, hub.clock)
+    if hub.damage is not None:  # what exactly, and where, stands in the log
+        storage = "The database is damaged; the hub stops."
     late = await _late(hub) if storage is None else []
     dead_loops = [name for name, alive in hub.background.items() if not alive()]
     checks: dict[str, Json] = {

@@ -27,11 +27,13 @@ class Database:
         self._writer = writer
         self._readers = readers
         self._near = near
+        self.whole = True
+        """Whether the file was read from end to end at the start; a large one still has to be."""
 
     @classmethod
     async def open(cls, path: Path) -> "Database":
         """Check, upgrade and open *path*. DatabaseRefusedError says why it cannot be used."""
-        await asyncio.to_thread(schema.prepare, path)
+        whole = await asyncio.to_thread(schema.prepare, path)
         async with contextlib.AsyncExitStack() as opened:
             conns = []
             for writer in (True, *[False] * READERS):
@@ -41,7 +43,9 @@ class Database:
             await conns[0].run(lambda conn: conn.execute("PRAGMA busy_timeout = 0"))
             near = await asyncio.to_thread(schema.connect, path, writer=False)
             opened.pop_all()
-        return cls(path, Writer(conns[0]), [Reader(conn) for conn in conns[1:]], near)
+        db = cls(path, Writer(conns[0]), [Reader(conn) for conn in conns[1:]], near)
+        db.whole = whole
+        return db
 
     async def write(
         self,

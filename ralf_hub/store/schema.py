@@ -23,6 +23,10 @@ READER_CACHE_KIB: Final = 2_048
 APPLICATION_ID: Final = 0x52414C46
 """`RALF`: tells `file` and us whose database this is."""
 
+CHECKED_AT_ONCE_BYTES_MAX: Final = 64 * 1024 * 1024
+"""A larger file is not read from end to end before it is used: `file_check.py` does it while the hub serves."""
+FAULTS_MAX: Final = 3
+
 SQLITE_VERSION: Final = sqlite3.sqlite_version
 SQLITE_MIN: Final = (3, 38)
 """STRICT tables came with 3.37, `->>` with 3.38."""
@@ -72,8 +76,11 @@ def connect(path: Path, *, writer: bool) -> sqlite3.Connection:
     return conn
 
 
-def prepare(path: Path) -> None:
-    """Create or check and upgrade the database at *path*. DatabaseRefusedError says why it cannot be used."""
+def prepare(path: Path) -> bool:
+    """Create or check and upgrade the database at *path*. DatabaseRefusedError says why it cannot be used.
+
+    Return whether all of it was read: a large file that needs no upgrade is only looked at.
+    """
     if sqlite3.sqlite_version_info < SQLITE_MIN:
         wanted = ".".join(map(str, SQLITE_MIN))
         raise DatabaseRefusedError(
@@ -84,8 +91,7 @@ def prepare(path: Path) -> None:
     except OSError as error:
         raise DatabaseRefusedError(f"{path}: cannot be created: {error.strerror}") from error
     try:
-        if not new:
-            _check(path)
+        whole = new or _check(path)
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as conn:
             conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
             if _version(conn) == 0:
@@ -100,6 +106,7 @@ def prepare(path: Path) -> None:
                     migrate(conn, path)
     except sqlite3.DatabaseError as error:
         raise refusal(path, error) from error
+    return whole
 
 
 def _create(path: Path) -> bool:
@@ -115,16 +122,22 @@ def _create(path: Path) -> bool:
     return True
 
 
-def _check(path: Path) -> None:
-    """Refuse what is corrupt, not ours or newer than this program, on a connection that can change nothing."""
+def _check(path: Path) -> bool:
+    """Refuse what is corrupt, not ours or newer than this program, on a connection that can change nothing.
+
+    Return whether all of the file was read. What is about to be upgraded always is.
+    """
     with contextlib.closing(
         sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     ) as conn:
         conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        check_identity(conn, path)
-        found = conn.execute("PRAGMA quick_check(3)").fetchall()
+        newest = check_identity(conn, path) == migrations()[-1].number
+        if newest and path.stat().st_size > CHECKED_AT_ONCE_BYTES_MAX:
+            return False
+        found = conn.execute(f"PRAGMA quick_check({FAULTS_MAX})").fetchall()
     if found != [("ok",)]:
-        raise DatabaseRefusedError(_corrupt(path, "; ".join(row[0] for row in found)))
+        raise damaged(path, [row[0] for row in found])
+    return True
 
 
 def check_identity(conn: sqlite3.Connection, path: Path) -> int:
@@ -148,19 +161,26 @@ def _version(conn: sqlite3.Connection) -> int:
     return int(conn.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _corrupt(path: Path, what: str) -> str:
-    return (
-        f"{path}: the database is damaged ({what}); nothing was changed. Keep a copy, then restore the last good "
+def damaged(path: Path, faults: Sequence[str], so: str = "nothing was changed") -> DatabaseRefusedError:
+    """Return what SQLite found wrong as one line that says what to do."""
+    return DatabaseRefusedError(
+        f"{path}: the database is damaged ({'; '.join(faults)}); {so}. Keep a copy, then restore the last good "
         f"backup with `ralf-hub restore BACKUP --db {path}` (`ralf-hub backup DEST` makes them)"
     )
 
 
 def refusal(path: Path, error: sqlite3.Error) -> DatabaseRefusedError:
     """Return SQLite's *error* as one line that says what to do."""
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return DatabaseRefusedError(_corrupt(path, str(error)))
-    return DatabaseRefusedError(f"{path}: cannot be used: {error}")
+    return (
+        damaged(path, [str(error)])
+        if is_damage(error)
+        else DatabaseRefusedError(f"{path}: cannot be used: {error}")
+    )
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Return whether SQLite says that the file itself is not what it should be."""
+    return (getattr(error, "sqlite_errorname", "") or "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
 @contextlib.contextmanager
