@@ -14,10 +14,13 @@ _NOT_PUBLIC: Final = tuple(
     ip_network(text)
     for text in (
         "100.64.0.0/10",  # shared by the customers of one provider
+        "192.0.0.0/24",  # protocols' own; Oracle's clouds answer for metadata there, and not every Python knows it all
         "192.88.99.0/24",  # what relayed 6to4
+        "2001::/23",  # protocols' own
         "3fff::/20",  # documentation
     )
 )
+"""Besides what Python calls private (https://www.iana.org/assignments/iana-ipv4-special-registry)."""
 
 
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:
