@@ -1,6 +1,6 @@
 """Who may come in: by API key, by an access token of the hub's own, by one of the OpenID provider; and how often."""
 
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Final, NoReturn
 
 from aiohttp import hdrs, web
@@ -14,6 +14,8 @@ from ralf_hub.secrets import sha256_hex
 from ralf_hub.services import Services
 from ralf_hub.store import access_tokens
 
+NETWORK_BITS_V6: Final = 64
+"""What one customer has of IPv6 at the least: limits by the whole address would not limit anybody."""
 CHALLENGE: Final = 'Bearer realm="ralf-hub"'
 """What `WWW-Authenticate` begins with (RFC 6750)."""
 
@@ -27,7 +29,7 @@ async def admit(hub: Services, scope: str | None, request: web.Request) -> tuple
         return ANONYMOUS, None
     limited = hub.settings.api.rate_limit.enabled
     if hub.settings.api.auth_type == "none":
-        return ANONYMOUS, take_allowance(hub, address_of(hub, request)) if limited else None
+        return ANONYMOUS, take_allowance(hub, who_limits(address_of(hub, request))) if limited else None
     bearer = _bearer_of(request)
     key = bearer or request.headers.get("X-API-Key", "").strip()
     if not key:
@@ -87,7 +89,7 @@ def take_allowance(hub: Services, name: str) -> Allowance:
 
 def count_failure(hub: Services, request: web.Request) -> None:
     """Count one call that did not prove who it is from. HubError `rate_limited`: its address has to wait."""
-    allowance = hub.auth_limits.take(address_of(hub, request), hub.clock.monotonic())
+    allowance = hub.auth_limits.take(who_limits(address_of(hub, request)), hub.clock.monotonic())
     if not allowance.allowed:
         raise HubError(
             "Too many calls without a valid key from this address.",
@@ -132,3 +134,16 @@ def address_of(hub: Services, request: web.Request) -> str:
         if not any(address in proxy for proxy in trusted):
             return hop
     return remote
+
+
+def who_limits(address: str) -> str:
+    """Return by what name the limits know a caller: the address, of IPv6 the network it is in."""
+    try:
+        known = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if not isinstance(known, IPv6Address):
+        return str(known)
+    if known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
+    return f"{IPv6Address(int(known) >> NETWORK_BITS_V6 << NETWORK_BITS_V6)}/{NETWORK_BITS_V6}"
