@@ -296,7 +296,9 @@ def _refuse_as_ids(resources: Mapping[str, web.Resource], endpoints: tuple[Endpo
         offered = {endpoint.method for endpoint in endpoints if endpoint.path == path}
         beside = f"{path.rpartition('/')[0]}/{{id}}"
 
-        async def refuse(request: web.Request, offered: frozenset[str] = frozenset(offered)) -> web.StreamResponse:
+        async def refuse(
+            request: web.Request, offered: frozenset[str] = frozenset(offered)
+        ) -> web.StreamResponse:
             raise web.HTTPMethodNotAllowed(request.method, sorted(offered))
 
         for method in {endpoint.method for endpoint in endpoints if endpoint.path == beside} - offered:

@@ -46,6 +46,7 @@ ROOMS: Final[dict[str, str]] = {
     "webhook_upkeep": "clock config connectors intake services store upkeep webhooks",
     "admission": "delivery errors identity keyring limits secrets services store",
     "middleware": "admission endpoint errors intake keyring services texts",
+    "runner": "clock errors middleware",
     "handlers": "admission clock connectors delivery endpoint errors intake keyring limits meters middleware model services store stream verdicts version webhooks",
     "app": "*",
     "cli": "*",

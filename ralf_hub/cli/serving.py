@@ -27,6 +27,7 @@ from ralf_hub.config import Loaded, Settings, hub_url, load, secret_values
 from ralf_hub.errors import DatabaseRefusedError, SettingsError
 from ralf_hub.keyring import new_key
 from ralf_hub.model import Json
+from ralf_hub.runner import HEADER_BYTES_MAX, HubRunner
 from ralf_hub.secrets import Redactor
 from ralf_hub.services import SERVICES, Services
 from ralf_hub.store import keys
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 STOP_GRACE_S: Final = 10.0
 LOOK_AT_SETTINGS_EVERY_S: Final = 1.0
 BACKLOG: Final = 1024
-HEADER_BYTES_MAX: Final = 16 * 1024
 SWITCH_INTERVAL_S: Final = 0.001
 """How long a thread that reads a large workspace may keep Python's lock while the event loop waits for it."""
 
@@ -197,7 +197,7 @@ async def _serve(loaded: Loaded, launch: Launch, stop: asyncio.Event) -> None:
         loaded, clock, redact=launch.redact, deliver_history=launch.deliver_history, progress=progress
     )
     listener = listen(settings)
-    runner = web.AppRunner(
+    runner = HubRunner(
         app,
         access_log=None,
         shutdown_timeout=STOP_GRACE_S,

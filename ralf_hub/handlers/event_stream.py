@@ -8,7 +8,7 @@ from aiohttp import web
 
 from ralf_hub.endpoint import Call, Endpoint, parse_query
 from ralf_hub.errors import FieldError, HubError
-from ralf_hub.handlers.live import StreamQuery, enter, need
+from ralf_hub.handlers.live import STREAM_ERRORS, StreamQuery, enter, need
 from ralf_hub.middleware import SECURITY_HEADERS
 from ralf_hub.model import Event, event_json
 from ralf_hub.services import Services
@@ -99,6 +99,6 @@ ENDPOINTS = (
         "stream",
         query=StreamQuery,
         raw=True,
-        errors=("missing_key", "invalid_key", "origin_refused"),
+        errors=STREAM_ERRORS,
     ),
 )

@@ -14,6 +14,18 @@ from ralf_hub.services import Services
 from ralf_hub.stream.broadcast import CLIENTS_MAX
 
 SEQ_MAX: Final = 2**53
+STREAM_ERRORS: Final = (
+    "bad_request",
+    "invalid_parameter",
+    "missing_key",
+    "invalid_key",
+    "invalid_token",
+    "missing_scope",
+    "origin_refused",
+    "rate_limited",
+    "identity_unavailable",
+)
+"""What opening a stream may be refused with."""
 
 
 class StreamQuery(Query):

@@ -34,9 +34,16 @@ IDEMPOTENCY: Final[Schema] = {
 IF_MATCH: Final[Schema] = {
     "name": "If-Match",
     "in": "header",
-    "description": "The task's ETag: 412 where it has changed since.",
-    "schema": {"type": "string"},
+    "description": "The task's ETag: 412 where it has changed since, or where this names no version.",
+    "schema": {"type": "string", "minLength": 1},
 }
+LINKS: Final[Mapping[str, Schema]] = {
+    "replayDeliveries": {
+        "job": {"operationId": "getJob", "parameters": {"id": "$response.body#/job/id"}},
+        "stop": {"operationId": "cancelJob", "parameters": {"id": "$response.body#/job/id"}},
+    },
+}
+"""Operation -> what can be done next with what it answered."""
 _HIDDEN: Final = frozenset({"web"})
 _PARAMETER: Final = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 
@@ -87,7 +94,8 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Schema]) -> dict[str, Any]
         operation["parameters"] = parameters
     if endpoint.body is not None:
         operation["requestBody"] = {
-            "required": True,
+            # An empty body is one without fields.
+            "required": any(field.is_required() for field in endpoint.body.model_fields.values()),
             "content": {"application/json": {"schema": _model(endpoint.body, schemas), **_example(endpoint)}},
         }
     if endpoint.form is not None:
@@ -200,6 +208,8 @@ def _success(endpoint: Endpoint) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
     if endpoint.answer:
         answer["content"] = _json(endpoint.answer)
+    if endpoint.name in LINKS:
+        answer["links"] = LINKS[endpoint.name]
     return answer
 
 

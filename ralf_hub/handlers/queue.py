@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from ralf_hub.clock import MS_PER_S, parse_iso
-from ralf_hub.endpoint import Answer, Body, Call, Endpoint, Query
+from ralf_hub.endpoint import Answer, Body, Call, Endpoint, Query, Whole
 from ralf_hub.handlers.shared import Limit, Name, TaskId, listed, task_answer
 from ralf_hub.intake import queue
 from ralf_hub.model import task_json
@@ -22,7 +22,7 @@ class Claim(Body):
     """Who takes a task, and for how long it is theirs without a heartbeat."""
 
     agent: Name = Field(description="Who takes it.")
-    lease_s: int = Field(
+    lease_s: Whole = Field(
         default=300, ge=1, le=LEASE_S_MAX, description="Seconds until it goes back to the queue."
     )
 
@@ -32,7 +32,7 @@ class Heartbeat(Body):
 
     task_id: TaskId = Field(description="The leased task.")
     agent: Name = Field(description="Who holds the lease.")
-    lease_s: int = Field(default=300, ge=1, le=LEASE_S_MAX, description="Seconds from now.")
+    lease_s: Whole = Field(default=300, ge=1, le=LEASE_S_MAX, description="Seconds from now.")
 
 
 class Release(Body):

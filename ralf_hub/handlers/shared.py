@@ -41,11 +41,18 @@ def _moment(text: str) -> str:
     return iso(moment)
 
 
-Title = Annotated[str, StringConstraints(max_length=TITLE_LENGTH_MAX), AfterValidator(_not_blank)]
+_SOMETHING: Final = Field(json_schema_extra={"pattern": r"\S"})
+"""Says in the OpenAPI document what `_not_blank` asks for."""
+Title = Annotated[str, StringConstraints(max_length=TITLE_LENGTH_MAX), AfterValidator(_not_blank), _SOMETHING]
 Text = Annotated[str, StringConstraints(max_length=TEXT_LENGTH_MAX)]
-Name = Annotated[str, StringConstraints(max_length=NAME_LENGTH_MAX), AfterValidator(_not_blank)]
+Name = Annotated[str, StringConstraints(max_length=NAME_LENGTH_MAX), AfterValidator(_not_blank), _SOMETHING]
 TaskId = Annotated[str, StringConstraints(pattern=TASK_ID_PATTERN)]
-Moment = Annotated[str, StringConstraints(max_length=64), AfterValidator(_moment)]
+Moment = Annotated[
+    str,
+    StringConstraints(max_length=64),
+    AfterValidator(_moment),
+    Field(json_schema_extra={"format": "date-time"}),
+]
 Limit = Annotated[int, Field(ge=1, le=PAGE_MAX)]
 
 

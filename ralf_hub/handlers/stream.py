@@ -14,7 +14,7 @@ from ralf_hub.admission import take_allowance
 from ralf_hub.endpoint import Answer, Body, Call, Endpoint, field_errors, parse_query, read_json, refuse_nul
 from ralf_hub.errors import FieldError, HubError, ValidationError
 from ralf_hub.handlers import events, tasks
-from ralf_hub.handlers.live import SEQ_MAX, StreamQuery, enter, need
+from ralf_hub.handlers.live import SEQ_MAX, STREAM_ERRORS, StreamQuery, enter, need
 from ralf_hub.keyring import Principal
 from ralf_hub.middleware import problem_document
 from ralf_hub.model import Json
@@ -257,7 +257,7 @@ STREAM: Final = Endpoint(
     query=StreamQuery,
     raw=True,
     status=101,
-    errors=("missing_key", "invalid_key", "origin_refused"),
+    errors=STREAM_ERRORS,
 )
 ENDPOINTS = (
     STREAM,

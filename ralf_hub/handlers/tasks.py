@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ralf_hub.endpoint import Answer, Body, Call, Endpoint
+from ralf_hub.endpoint import Answer, Body, Call, Endpoint, Whole
 from ralf_hub.errors import NotFoundError
 from ralf_hub.handlers.shared import (
     DEPENDENCIES_MAX,
@@ -76,7 +76,7 @@ class TaskChange(Body):
         default_factory=dict, max_length=METADATA_KEYS_MAX, description="Anything else."
     )
     status: Status = Field(default_factory=lambda: "pending", description="Where it stands now.")
-    progress: int = Field(default_factory=int, ge=0, le=100, description="Per cent done.")
+    progress: Whole = Field(default_factory=int, ge=0, le=100, description="Per cent done.")
     assignee: Name | None = Field(default=None, description="Who does it.")
     result: Any = Field(default=None, description="What came of it, as JSON.")
     error: Text | None = Field(default=None, description="Why it failed.")
@@ -85,7 +85,7 @@ class TaskChange(Body):
 class Progress(Body):
     """How far a task has come."""
 
-    percent: int = Field(ge=0, le=100, description="Per cent done.")
+    percent: Whole = Field(ge=0, le=100, description="Per cent done.")
     note: Text | None = Field(default=None, description="A word on it.")
 
 

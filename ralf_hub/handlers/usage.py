@@ -12,16 +12,17 @@ from ralf_hub.store import usage
 
 DEFAULT_DAYS: Final = 30
 DAY_MS: Final = 86_400_000
-_DAY: Final = re.compile(r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
+_DAY: Final = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(T[0-9:.]+(Z|[+-][0-9]{2}:[0-9]{2})?)?$"
+"""A day, or a time of which the day counts."""
 
 
 def _day(text: str) -> str:
-    if _DAY.match(text) is None:
+    if re.fullmatch(_DAY, text) is None:
         raise ValueError("This must be a day, such as 2026-02-01.")
     return text[:10]
 
 
-Day = Annotated[str, AfterValidator(_day)]
+Day = Annotated[str, AfterValidator(_day), Field(json_schema_extra={"pattern": _DAY})]
 
 
 class UsageQuery(Query):

@@ -13,6 +13,7 @@ from ralf_hub.app import build_app
 from ralf_hub.clock import Clock
 from ralf_hub.endpoint import Endpoint
 from ralf_hub.handlers.table import ENDPOINTS
+from ralf_hub.runner import HubRunner
 from tests.api.helpers import Api, settings
 from tests.support import SettableClock
 
@@ -21,7 +22,7 @@ class HubServer(TestServer):
     """Serves as `ralf-hub serve` does: a client that leaves does not end what it has begun."""
 
     async def _make_runner(self, **given: Any) -> web.BaseRunner:
-        return web.AppRunner(self.app, **{**given, "handler_cancellation": False, "access_log": None})
+        return HubRunner(self.app, **{**given, "handler_cancellation": False, "access_log": None})
 
 
 Start = Callable[..., Awaitable[Api]]

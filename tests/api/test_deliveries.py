@@ -259,3 +259,8 @@ async def test_a_cancelled_bulk_replay_keeps_what_it_has_done(hub: Api, db_path:
     assert rows(db_path, "SELECT count(*) FROM outbox WHERE state = 'dead'") == [(1_000 - replayed,)]
     assert (await hub.delete("/jobs/job_none")).status == 404
     assert (await hub.get("/jobs/job_none")).status == 404
+
+
+async def test_replay_is_no_delivery(api: Api) -> None:
+    reply = await api.get("/deliveries/replay")
+    assert (reply.status, reply.headers["Allow"]) == (405, "POST")

@@ -78,6 +78,8 @@ async def test_usage_counts_each_key_endpoint_and_day_and_lasts(start: Start) ->
     [
         ("from=yesterday", "from"),
         ("to=2026-13-01", "to"),
+        ("from=2026-02-01x", "from"),
+        ("from=2026-02-01T", "from"),
         ("by=colour", "by"),
         ("from=2026-02-02&to=2026-02-01", "from"),
         ("since=2026-02-02", "since"),
@@ -87,3 +89,8 @@ async def test_bad_days_and_groups_are_400(api: Api, query: str, field: str) -> 
     reply = await api.get(f"/usage?{query}")
     assert reply.status == 400
     assert reply.fields == [field]
+
+
+@pytest.mark.parametrize("day", ["2026-02-01", "2026-02-01T23:59:59.999Z", "2026-02-01T12:00%2B02:00"])
+async def test_of_a_time_the_day_counts(api: Api, day: str) -> None:
+    assert (await api.get(f"/usage?from={day}&to=2027-01-01")).json["from"] == "2026-02-01"

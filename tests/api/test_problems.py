@@ -8,7 +8,7 @@ from aiohttp import web
 from ralf_hub.endpoint import Answer, Call, Endpoint
 from ralf_hub.errors import PROBLEMS, HubError
 from tests.api.conftest import Start
-from tests.api.helpers import CANARY, EVERYTHING, V1, Api
+from tests.api.helpers import CANARY, EVERYTHING, V1, Api, check
 
 
 def failing(name: str, error: BaseException) -> Endpoint:
@@ -79,12 +79,28 @@ async def test_what_aiohttp_raises_is_a_problem_too(start: Start) -> None:
 async def test_a_request_that_cannot_be_read_leaves_no_key_in_the_log(
     api: Api, caplog: pytest.LogCaptureFixture, line: str
 ) -> None:
-    reply = await api.raw(f"GET {V1}/tasks HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\n".encode())
-    assert reply.status == 400
+    reply = check(await api.raw(f"GET {V1}/tasks HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\n".encode()))
+    assert (reply.status, reply.code) == (400, "bad_request")
     (record,) = caplog.records
     assert (record.levelname, record.exc_info) == ("INFO", None)
     assert "cannot be read" in record.getMessage()
     assert EVERYTHING not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",  # TLS, spoken to a port without it
+        b"GET\r\n\r\n",
+        b"GET /health HTTP/9.9\r\nHost: x\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: x\r\n: nameless\r\n\r\n",
+        b"POST /api/v1/tasks HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /api/v1/tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+)
+async def test_what_is_no_request_is_answered_as_a_problem_too(api: Api, request_bytes: bytes) -> None:
+    reply = check(await api.raw(request_bytes))
+    assert (reply.status, reply.code) == (400, "bad_request")
 
 
 async def test_the_detail_alone_tells_what_is_wrong(api: Api) -> None:

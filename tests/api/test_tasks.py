@@ -6,7 +6,7 @@ import pytest
 
 from ralf_hub.model import FINAL_STATUSES, TASK_STATUSES, TASK_TRANSITIONS
 from tests.api.conftest import Start
-from tests.api.helpers import Api
+from tests.api.helpers import V1, Api
 from tests.support import SettableClock
 
 FULL = {
@@ -185,6 +185,13 @@ async def test_progress_is_noted_with_a_word(api: Api) -> None:
         {"percent": None},
     ):
         assert (await api.post(f"/tasks/{task['id']}/progress", body)).fields == ["percent"]
+
+
+async def test_a_whole_number_may_be_written_with_a_point(api: Api) -> None:
+    path = f"/tasks/{(await api.task())['id']}"
+    assert (await api.post(f"{path}/progress", {"percent": 40.0})).json["progress"] == 40
+    reply = await api.call("PATCH", f"{V1}{path}", raw=b'{"progress": 5e1}')
+    assert (reply.json["progress"], b'"progress":50,' in reply.body) == (50, True)
 
 
 async def test_what_has_ended_makes_no_progress(api: Api) -> None:
