@@ -14,10 +14,10 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check format lint types bench docs lock clean
+.PHONY: help run test check format lint types bench fuzz-api docs lock clean
 
 help: ## show this
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || cat $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || cat $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## install and start the hub; options for `serve` in ARGS: make run ARGS="--port 9000"
 	@exec $(BIN)/python -m ralf_hub serve --config ralf-hub.toml $(ARGS)
@@ -41,6 +41,9 @@ types: $(VENV)/.dev ## types (mypy --strict)
 
 bench: $(VENV)/.dev ## the benchmarks, with their numbers
 	$(BIN)/python -m benchmarks $(ARGS)
+
+fuzz-api: $(VENV)/.dev ## schemathesis on the whole API; its options in ARGS, ten minutes where left out
+	$(BIN)/python -m tests.api.fuzzing $(or $(ARGS),--max-time 600 --max-examples 500)
 
 docs: $(VENV)/.dev ## renew the pages that are made from the code
 	@set -e; for page in settings:config api:handlers commands:cli; do \
