@@ -1,53 +1,90 @@
-"""`python -m benchmarks [NAME ...]`: run benchmarks and print their tables."""
+"""`python -m benchmarks [NAME ...]`: run benchmarks, print their tables, keep their figures."""
 
 import argparse
 import asyncio
 import json
-import sys
+import os
+import resource
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
-from benchmarks import api, delivery, stream
-from benchmarks.report import Row, as_json, machine, markdown
+from benchmarks import api, drain, growth, memory, recovery, routes, steady, stream, webhook_in
+from benchmarks.report import Row, as_json, machine, markdown, revision
 from benchmarks.setting import Bench
+from ralf_hub.clock import iso, system_now
 
-ALL: dict[str, Callable[[Bench], Awaitable[list[Row]]]] = {
+ALL: Final[dict[str, Callable[[Bench], Awaitable[list[Row]]]]] = {
     "api": api.run,
-    "steady": delivery.steady,
-    "drain": delivery.drain,
-    "memory": delivery.memory,
+    "webhook": webhook_in.run,
+    "drain": drain.run,
+    "steady": steady.run,
+    "saturation": steady.saturation,
+    "mixed": steady.mixed,
+    "recovery": recovery.run,
+    "growth": growth.run,
+    "routes": routes.run,
     "stream": stream.run,
+    "memory": memory.run,
+    "load": memory.long_load,
 }
+RESULTS: Final = Path(__file__).parent / "results"
+SHORT_RESULTS: Final = Path(__file__).parents[1] / "var" / "bench" / "results"
+SHORT: Final = Bench(runs=3, pace=0.2, minutes=0.5)
 
 
-async def run(names: list[str], bench: Bench) -> dict[str, list[Row]]:
-    """Run the named benchmarks one after the other."""
-    found: dict[str, list[Row]] = {}
+async def measure(name: str, bench: Bench) -> dict[str, object]:
+    """Run one benchmark, print its table, return what is kept of it."""
+    print(f"\n## {name}\n", flush=True)
+    busy, begun = os.getloadavg()[0], time.monotonic()
+    rows = await ALL[name](bench)
+    took = time.monotonic() - begun
+    print(f"{markdown(rows)}\n\n{took:.0f} s", flush=True)
+    return {
+        "benchmark": name,
+        "made_at": iso(system_now()),
+        "revision": revision(),
+        "machine": machine(),
+        "load_before": round(busy, 2),
+        "runs": bench.runs,
+        "pace": bench.pace,
+        "took_s": round(took),
+        "rows": as_json(rows),
+    }
+
+
+async def run(names: list[str], bench: Bench, out: Path) -> None:
+    """Run the named benchmarks one after the other; each is kept as soon as it is done."""
     for name in names:
-        print(f"\n## {name}\n", flush=True)
-        found[name] = await ALL[name](bench)
-        print(markdown(found[name]), flush=True)
-    return found
+        kept = await measure(name, bench)
+        (out / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*ALL, []], help="which; all where none is named")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--pace", type=float, default=1.0, help="a factor on durations and amounts")
-    parser.add_argument("--json", type=Path, help="write the figures for machines")
+    parser.add_argument("names", nargs="*", help=f"which of {', '.join(ALL)}; all where none is named")
+    parser.add_argument("--short", action="store_true", help="a quick look: 3 short runs, kept apart")
+    parser.add_argument("--runs", type=int, help="runs per figure")
+    parser.add_argument("--pace", type=float, help="a factor on durations and amounts")
+    parser.add_argument("--minutes", type=float, help="how long `load` goes on")
+    parser.add_argument("--out", type=Path, help="where to keep the figures")
     given = parser.parse_args()
+    if unknown := set(given.names) - set(ALL):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    base = SHORT if given.short else Bench()
+    bench = Bench(given.runs or base.runs, given.pace or base.pace, given.minutes or base.minutes)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for a thousand clients; the hub inherits it
+    out: Path = given.out or (SHORT_RESULTS if given.short else RESULTS)
+    out.mkdir(parents=True, exist_ok=True)
     print(" · ".join(f"{name}: {value}" for name, value in machine().items()))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = runner.run(run(given.names or list(ALL), Bench(given.runs, given.pace)))
-    if given.json is not None:
-        given.json.write_text(
-            json.dumps({"machine": machine(), **{n: as_json(r) for n, r in found.items()}}, indent=1)
-        )
+        runner.run(run(given.names or list(ALL), bench, out))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import re
-import resource
 import socket
 import tempfile
 import time
@@ -15,7 +14,7 @@ from typing import Final
 
 from benchmarks.load import Result, pace, request
 from benchmarks.report import Row, value_row
-from benchmarks.setting import Bench
+from benchmarks.setting import Bench, raw
 from tests.journeys.hub import Hub
 
 CLIENTS: Final = (1, 100, 1000)
@@ -215,7 +214,7 @@ async def _never_reads(bench: Bench) -> list[Row]:
                         slowest.append(reads.percentile_ms(0.99))
                         await _all_have(arrivals, number * per_round, others)
                     growth.append((hub.rss_bytes() - before) / 2**20)
-                    await _let_go(bench, hub, others)
+                    await _let_go(hub, others)
     return [
         value_row("one never reads, 100 do: memory", growth, unit="MB", note="after 8 MB to each reader"),
         value_row("one never reads, 100 do: REST p99", slowest, unit="ms", note="of each second"),
@@ -239,13 +238,11 @@ async def _stuck(hub: Hub) -> AsyncIterator[None]:
         reader.close()
 
 
-async def _let_go(bench: Bench, hub: Hub, left: int) -> None:
+async def _let_go(hub: Hub, left: int) -> None:
     """Wait until the hub has let go of the reader that never reads."""
     deadline = time.monotonic() + 30
     while True:
-        found = re.search(
-            rb"^ralf_hub_stream_clients ([\d.]+)", await bench.raw(hub, "/metrics"), re.MULTILINE
-        )
+        found = re.search(rb"^ralf_hub_stream_clients ([\d.]+)", await raw(hub, "/metrics"), re.MULTILINE)
         if found and float(found[1]) == left:
             return
         if time.monotonic() > deadline:
@@ -255,8 +252,6 @@ async def _let_go(bench: Bench, hub: Hub, left: int) -> None:
 
 async def run(bench: Bench) -> list[Row]:
     """Fan out to 1, 100 and 1,000 readers with reads beside it; then with one reader that never reads."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the hub inherits it
     rows: list[Row] = []
     for n in CLIENTS:
         found = [await _measure(bench, n) for _ in range(bench.runs)]
