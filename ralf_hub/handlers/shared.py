@@ -86,7 +86,7 @@ def slice_answer(
     noun: str, items: Sequence[T], key: Callable[[T], str], show: Callable[[T], Json], query: PageQuery
 ) -> Answer:
     """Return one page of *items*, a short list in memory in the order of *key*."""
-    return page_answer(noun, slice_of(items, key, limit=query.limit, cursor=query.cursor), show)
+    return page_answer(noun, slice_of(noun, items, key, limit=query.limit, cursor=query.cursor), show)
 
 
 def entity_tag(task: Task) -> str:

@@ -4,7 +4,7 @@ import sqlite3
 from typing import Any, Final
 
 from ralf_hub.model import Feature
-from ralf_hub.store.rows import Page, Where, decode_cursor, dump, load, page_of, scalar
+from ralf_hub.store.rows import Page, Where, dump, load, page_of, position_in, scalar
 
 _COLUMNS: Final = (
     "id, title, status, priority, description, source, metadata, created_at, updated_at, delivered_at"
@@ -45,12 +45,12 @@ def page(
     where = Where.of(status=status)
     total = scalar(conn, f"SELECT count(*) FROM features{where.sql}", where.values)
     if cursor is not None:
-        where.add("id > ?", *decode_cursor(cursor, str))
+        where.add("id > ?", *position_in("features", cursor, str))
     rows = conn.execute(
         f"SELECT {_COLUMNS}, {_TALLY} FROM features{where.sql} ORDER BY id LIMIT ?",
         (*where.values, limit + 1),
     ).fetchall()
-    return page_of(rows, limit, total, _make, lambda feature: (feature.id,))
+    return page_of("features", rows, limit, total, _make, lambda feature: (feature.id,))
 
 
 def has_unfinished(conn: sqlite3.Connection, feature_id: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ralf_hub.model import LANE_WAITS, Attempt, Delivery, Json
-from ralf_hub.store.rows import Page, Where, decode_cursor, dump, load, page_of, scalar
+from ralf_hub.store.rows import Page, Where, dump, load, page_of, position_in, scalar
 
 _COLUMNS: Final = (
     "id, event_id, event_type, connector, action, payload, task_id, lane, state, attempts, next_attempt_at, "
@@ -193,11 +193,11 @@ def page(
     else:
         total = scalar(conn, f"SELECT count(*) FROM outbox{where.sql}", where.values)
     if cursor is not None:
-        where.add("id < ?", *decode_cursor(cursor, int))
+        where.add("id < ?", *position_in("deliveries", cursor, int))
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM outbox{where.sql} ORDER BY id DESC LIMIT ?", (*where.values, limit + 1)
     ).fetchall()
-    return page_of(rows, limit, total, _make, lambda delivery: (delivery.id,))
+    return page_of("deliveries", rows, limit, total, _make, lambda delivery: (delivery.id,))
 
 
 def counts(conn: sqlite3.Connection) -> dict[str, dict[str, int]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ralf_hub.model import Json
-from ralf_hub.store.rows import Page, Where, decode_cursor, dump, load, page_of, scalar
+from ralf_hub.store.rows import Page, Where, dump, load, page_of, position_in, scalar
 
 REJECTED_MAX: Final = 1_000
 """Rejected receipts kept, the newest: a flood of them must not fill the disk. All are counted."""
@@ -131,12 +131,12 @@ def page(
     where = Where.of(service=service, status=status)
     total = scalar(conn, f"SELECT count(*) FROM webhook_receipts{where.sql}", where.values)
     if cursor is not None:
-        where.add("(received_at, id) < (?, ?)", *decode_cursor(cursor, str, str))
+        where.add("(received_at, id) < (?, ?)", *position_in("webhooks", cursor, str, str))
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM webhook_receipts{where.sql} ORDER BY received_at DESC, id DESC LIMIT ?",
         (*where.values, limit + 1),
     ).fetchall()
-    return page_of(rows, limit, total, _make, lambda receipt: (receipt.received_at, receipt.id))
+    return page_of("webhooks", rows, limit, total, _make, lambda receipt: (receipt.received_at, receipt.id))
 
 
 def last_received(conn: sqlite3.Connection, service: str) -> str | None:

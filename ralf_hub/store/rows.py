@@ -61,6 +61,14 @@ def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
     return tuple(position)
 
 
+def position_in(noun: str, cursor: str, *types: type) -> tuple[Any, ...]:
+    """Return where in the list of *noun* the cursor stands. HubError `invalid_cursor`, also for one of another list."""
+    name, *position = decode_cursor(cursor, str, *types)
+    if name != noun:
+        raise HubError("This cursor was given out by another list.", code="invalid_cursor")
+    return tuple(position)
+
+
 @dataclass(slots=True)
 class Where:
     """Collects conditions and their bound values."""
@@ -86,24 +94,27 @@ class Where:
 
 
 def page_of(
+    noun: str,
     rows: Sequence[tuple[Any, ...]],
     limit: int,
     total: int,
     make: Callable[[tuple[Any, ...]], T],
     position: Callable[[T], Sequence[str | int]],
 ) -> Page[T]:
-    """Return a page from up to *limit* + 1 *rows*; the one too many says that there is a next page."""
+    """Return a page of *noun* from up to *limit* + 1 *rows*; the one too many says that there is a next page."""
     items = [make(row) for row in rows[:limit]]
     more = len(rows) > limit and items
-    return Page(items, total, encode_cursor(*position(items[-1])) if more else None)
+    return Page(items, total, encode_cursor(noun, *position(items[-1])) if more else None)
 
 
-def slice_of(items: Sequence[T], key: Callable[[T], str], *, limit: int, cursor: str | None) -> Page[T]:
+def slice_of(
+    noun: str, items: Sequence[T], key: Callable[[T], str], *, limit: int, cursor: str | None
+) -> Page[T]:
     """Return a page of *items*, which are in the order of *key*: for short lists that are in memory anyway."""
-    after = None if cursor is None else decode_cursor(cursor, str)[0]
+    after = None if cursor is None else position_in(noun, cursor, str)[0]
     rest = [item for item in items if after is None or key(item) > after]
     more = len(rest) > limit
-    return Page(rest[:limit], len(items), encode_cursor(key(rest[limit - 1])) if more else None)
+    return Page(rest[:limit], len(items), encode_cursor(noun, key(rest[limit - 1])) if more else None)
 
 
 @contextlib.contextmanager

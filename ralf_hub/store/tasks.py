@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from ralf_hub.model import Link, Task
 from ralf_hub.store import links
-from ralf_hub.store.rows import Page, Where, decode_cursor, dump, like, load, page_of, scalar
+from ralf_hub.store.rows import Page, Where, dump, like, load, page_of, position_in, scalar
 
 _COLUMNS: Final = (
     "id, title, status, priority, description, type, feature_id, parent_id, depends_on, progress, assignee, "
@@ -158,13 +158,14 @@ def page(
     else:
         total = scalar(conn, f"SELECT count(*) FROM tasks{where.sql}", where.values)
     if cursor is not None:
-        where.add("(created_at, id) < (?, ?)", *decode_cursor(cursor, str, str))
+        where.add("(created_at, id) < (?, ?)", *position_in("tasks", cursor, str, str))
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM tasks{where.sql} ORDER BY created_at DESC, id DESC LIMIT ?",
         (*where.values, limit + 1),
     ).fetchall()
     by_task = links.of_entities(conn, "task", [row[0] for row in rows])
     return page_of(
+        "tasks",
         rows,
         limit,
         total,

@@ -95,7 +95,7 @@ OFTEN: Final[dict[str, tuple[Callable[[Planner], Any], set[str]]]] = {
         {"SEARCH outbox USING INDEX outbox_undelivered (state=?)"},
     ),
     "dead deliveries": (
-        lambda c: outbox.page(c, limit=10, state="dead", cursor=encode_cursor(5)),
+        lambda c: outbox.page(c, limit=10, state="dead", cursor=encode_cursor("deliveries", 5)),
         {"SEARCH outbox USING INDEX outbox_undelivered (state=? AND id<?)"},
     ),
     "pending deliveries of a connector": (
@@ -103,7 +103,7 @@ OFTEN: Final[dict[str, tuple[Callable[[Planner], Any], set[str]]]] = {
         {"SEARCH outbox USING INDEX outbox_undelivered (state=?)"},
     ),
     "deliveries of a connector": (
-        lambda c: outbox.page(c, limit=10, connector="a", cursor=encode_cursor(5)),
+        lambda c: outbox.page(c, limit=10, connector="a", cursor=encode_cursor("deliveries", 5)),
         {"SEARCH outbox USING INDEX outbox_by_connector (connector=? AND id<?)"},
     ),
     "deliveries of a task": (
@@ -123,7 +123,7 @@ OFTEN: Final[dict[str, tuple[Callable[[Planner], Any], set[str]]]] = {
         {"SEARCH tasks USING INDEX sqlite_autoindex_tasks_1 (id=?)"},
     ),
     "tasks of a status": (
-        lambda c: tasks.page(c, limit=10, status="failed", cursor=encode_cursor(NOW, "T-1")),
+        lambda c: tasks.page(c, limit=10, status="failed", cursor=encode_cursor("tasks", NOW, "T-1")),
         {"SEARCH tasks USING INDEX tasks_by_status (status=? AND (created_at,id)<(?,?))"},
     ),
     "tasks of a feature": (
@@ -188,7 +188,7 @@ def test_the_queue_is_walked_in_its_order(planner: Planner) -> None:
 def test_lists_without_a_filter_walk_their_order_and_stop_at_the_limit(planner: Planner) -> None:
     assert plans(planner, lambda c: outbox.page(c, limit=10))[-1] == ["SCAN outbox"]
     assert ["SCAN tasks USING INDEX tasks_by_creation"] in plans(planner, lambda c: tasks.page(c, limit=10))
-    after = encode_cursor(NOW, "T-1")
+    after = encode_cursor("tasks", NOW, "T-1")
     found = steps(planner, lambda c: tasks.page(c, limit=10, cursor=after))
     assert "SEARCH tasks USING INDEX tasks_by_creation ((created_at,id)<(?,?))" in found
 

@@ -102,9 +102,11 @@ def test_conditions_are_joined_and_none_is_left_out() -> None:
     ("rows", "shown", "more"), [(0, 0, False), (2, 2, False), (3, 3, False), (4, 3, True)]
 )
 def test_one_row_too_many_says_that_there_is_a_next_page(rows: int, shown: int, more: bool) -> None:  # noqa: FBT001
-    page = page_of([(n,) for n in range(rows)], 3, rows, lambda row: int(row[0]), lambda item: (item,))
+    page = page_of(
+        "numbers", [(n,) for n in range(rows)], 3, rows, lambda row: int(row[0]), lambda item: (item,)
+    )
     assert list(page.items) == list(range(shown))
-    assert page.next_cursor == (encode_cursor(2) if more else None)
+    assert page.next_cursor == (encode_cursor("numbers", 2) if more else None)
     assert page.total == rows
 
 
