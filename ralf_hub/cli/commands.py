@@ -1,5 +1,7 @@
 """The commands of `ralf-hub`: which there are. What they do is beside this file, one file per family."""
 
+from typing import Annotated
+
 import typer
 
 from ralf_hub.cli import changing, events, hub, keeping, keys, outbox
@@ -10,12 +12,29 @@ from ralf_hub.cli.starting import init
 from ralf_hub.cli.verifying import verify
 from ralf_hub.cli.why import why
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        hub.version()
+        raise typer.Exit
 
 
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version.")
+    ] = False,
+) -> None:
     """ralf-hub: the door between RALF and the outside world."""
+    del version  # its callback has done it
 
 
 app.command()(hub.serve)
