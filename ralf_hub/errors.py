@@ -32,7 +32,6 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
     "task_exists": Problem(409, "A task with this id exists"),
     "invalid_transition": Problem(409, "The task cannot move to this status"),
     "lease_lost": Problem(409, "The lease on this task is not yours or has ended"),
-    "idempotency_in_progress": Problem(409, "A request with this Idempotency-Key is being worked on"),
     "version_mismatch": Problem(412, "The task has changed since you read it"),
     "body_too_large": Problem(413, "The body is larger than allowed"),
     "unsupported_media_type": Problem(415, "This content type is not understood"),
