@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from ralf_hub.bulk import add, next_replays, prune_step, replay_step
 from ralf_hub.errors import StorageError
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.intake.queue import expire_leases
 from ralf_hub.model import Json
 from ralf_hub.services import Services
-from ralf_hub.store import jobs, outbox, retention, tasks
+from ralf_hub.store import jobs, retention, tasks
 from ralf_hub.store.checkpoint import Checkpointer
 from ralf_hub.store.file_check import FileCheck
 
 log = logging.getLogger(__name__)
 
-REPLAY_CHUNK: Final = 200
+GIVEN_WAY_S_MAX: Final = 0.05
 ALERTED_WITHIN_S: Final = 3.0
 """How long the connectors have to tell of a damaged database before the hub ends."""
 
@@ -76,25 +77,42 @@ class Upkeep:
             await hub.intake.accept(expire_leases)
 
     async def advance_jobs(self) -> None:
-        """Do the next step of every bulk job; each step is one commit, so a restart goes on from there."""
+        """Do the bulk jobs to their end, a step of each in turn; each step is one commit, so a restart goes on from there."""
         hub = self._hub
-        for job in await hub.db.read(jobs.running):
-            if job.kind == "replay":
-                await hub.intake.accept(partial(replay_step, job_id=job.id))
+        while running := await hub.db.read(jobs.running):
+            for job in running:
+                begun = hub.clock.monotonic()
+                if job.kind == "replay":
+                    ids = await hub.db.read(partial(next_replays, job=job))
+                    await hub.intake.accept(partial(replay_step, job_id=job.id, ids=ids), bulk=True)
+                else:
+                    await hub.db.write(partial(prune_step, job_id=job.id, clock=hub.clock), bulk=True)
+                await self._give_way(begun)
 
     async def prune(self) -> None:
-        """Forget what is older than the settings say."""
+        """Forget what is older than the settings say, and give the room back."""
         hub = self._hub
-        for table, step in retention.steps(
-            retention.cutoffs(hub.settings.retention, hub.clock.now())
-        ).items():
-            deleted = 0
-            while n := await hub.db.write(step, bulk=True):
-                deleted += n
-                await asyncio.sleep(0)
-            if deleted:
-                log.info("retention: %d rows of %s forgotten", deleted, table)
-        await hub.db.run_alone(retention.vacuum_some)
+        old = retention.cutoffs(hub.settings.retention, hub.clock.now())
+        total: dict[str, int] = {}
+        finished = False
+        while not finished:
+            begun = hub.clock.monotonic()
+            deleted, finished = await hub.db.write(
+                partial(retention.prune_some, cutoffs=old, monotonic=hub.clock.monotonic), bulk=True
+            )
+            total = add(total, deleted)
+            await self._give_way(begun)
+        for table, n in total.items():
+            log.info("retention: %d rows of %s forgotten", n, table)
+        begun = hub.clock.monotonic()
+        while await hub.db.run_alone(retention.vacuum_some):
+            await self._give_way(begun)
+            begun = hub.clock.monotonic()
+
+    async def _give_way(self, begun: float) -> None:
+        """Leave the database to others between two steps: at once where nobody waits, else for as long as one took."""
+        hub = self._hub
+        await asyncio.sleep(min(hub.clock.monotonic() - begun, GIVEN_WAY_S_MAX) if hub.db.waiting else 0)
 
 
 async def check_whole_file(hub: Services, alerted_within_s: float = ALERTED_WITHIN_S) -> None:
@@ -127,25 +145,3 @@ def _tell_of_damage(ledger: Ledger) -> None:
         "message": "The database is damaged and the hub stops: restore the last good backup. Its log says more.",
     }
     ledger.record("system_alert", source="hub", data=data)
-
-
-def replay_step(ledger: Ledger, job_id: str) -> None:
-    """Replay the next deliveries of a job and note how far it has come; nothing where it was cancelled meanwhile."""
-    job = jobs.get(ledger.conn, job_id)
-    if job is None or job.state != "running":
-        return
-    parameters = job.parameters
-    count, last_id = outbox.replay_some(
-        ledger.conn,
-        state=parameters["state"],
-        connector=parameters["connector"],
-        since=parameters["since"],
-        until=parameters["until"],
-        after_id=job.last_id,
-        up_to_id=parameters["up_to_id"],
-        limit=REPLAY_CHUNK,
-        now=ledger.now,
-    )
-    finished = count < REPLAY_CHUNK
-    jobs.advance(ledger.conn, job, done=job.done + count, last_id=last_id, finished=finished, now=ledger.now)
-    ledger.connectors.update(outbox.counts(ledger.conn))

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from ralf_hub import bulk
 from ralf_hub.app import running
+from ralf_hub.bulk import new_prune, next_replays, prune_step, replay_step
 from ralf_hub.errors import StorageError
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.intake.queue import claim
 from ralf_hub.intake.tasks import TaskDraft, create
 from ralf_hub.services import Services
-from ralf_hub.store import jobs, schema
+from ralf_hub.store import jobs, retention, schema
 from ralf_hub.store.checkpoint import Checkpointer
 from ralf_hub.store.jobs import BulkJob
-from ralf_hub.upkeep import REPLAY_CHUNK, Chore, Upkeep, check_whole_file, replay_step
+from ralf_hub.upkeep import Chore, Upkeep, check_whole_file
 from tests.api.helpers import EVERYTHING, settings, webhook
 from tests.support import SettableClock, eventually, rows
 
@@ -189,61 +191,121 @@ def job(job_id: str, count: int, clock: SettableClock, **parameters: str) -> Bul
     return BulkJob(job_id, "replay", "running", given, count, 0, 0, "t", clock.iso(), clock.iso())
 
 
-async def step(hub: Services, job_id: str) -> BulkJob:
-    await hub.intake.accept(lambda ledger: replay_step(ledger, job_id))
+async def job_of(hub: Services, job_id: str) -> BulkJob:
     found = await hub.db.read(lambda conn: jobs.get(conn, job_id))
     assert found is not None
     return found
 
 
+async def step(hub: Services, job_id: str) -> BulkJob:
+    known = await job_of(hub, job_id)
+    ids = await hub.db.read(lambda conn: next_replays(conn, known))
+    await hub.intake.accept(lambda ledger: replay_step(ledger, job_id, ids), bulk=True)
+    return await job_of(hub, job_id)
+
+
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look up ten deliveries at a time; a step has all the time it wants."""
+    monkeypatch.setattr(bulk, "REPLAY_IDS_MAX", 10)
+
+
+@pytest.mark.usefixtures("small_steps")
 async def test_a_job_goes_step_by_step_to_its_end(hub: Services, clock: SettableClock, db_path: Path) -> None:
-    dead(db_path, 2 * REPLAY_CHUNK + 1)
-    await hub.db.write(lambda conn: jobs.insert(conn, job("job_1", 2 * REPLAY_CHUNK + 1, clock)))
-    seen = [(found.done, found.state) for found in [await step(hub, "job_1") for _ in range(4)]]
-    assert seen == [
-        (REPLAY_CHUNK, "running"),
-        (2 * REPLAY_CHUNK, "running"),
-        (2 * REPLAY_CHUNK + 1, "done"),
-        (2 * REPLAY_CHUNK + 1, "done"),
-    ]
-    assert rows(db_path, "SELECT state, count(*) FROM outbox GROUP BY 1") == [
-        ("pending", 2 * REPLAY_CHUNK + 1)
-    ]
+    dead(db_path, 21)
+    await hub.db.write(lambda conn: jobs.insert(conn, job("job_1", 21, clock)))
+    seen = [(found.done, found.state) for found in [await step(hub, "job_1") for _ in range(5)]]
+    assert seen == [(10, "running"), (20, "running"), (21, "running"), (21, "done"), (21, "done")]
+    assert rows(db_path, "SELECT state, count(*) FROM outbox GROUP BY 1") == [("pending", 21)]
+
+
+async def test_a_step_ends_when_its_time_is_over(
+    hub: Services, clock: SettableClock, db_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead(db_path, 30)
+    await hub.db.write(lambda conn: jobs.insert(conn, job("job_1", 30, clock)))
+    monkeypatch.setattr(bulk, "REPLAY_STEP_S", -1)
+    assert (await step(hub, "job_1")).done == 1
 
 
 async def test_a_job_takes_nothing_that_came_after_it_and_nothing_twice(
-    hub: Services, clock: SettableClock, db_path: Path
+    hub: Services, upkeep: Upkeep, clock: SettableClock, db_path: Path
 ) -> None:
     dead(db_path, 10)
     await hub.db.write(lambda conn: jobs.insert(conn, job("job_1", 6, clock)))
-    assert (await step(hub, "job_1")).done == 6
+    await upkeep.advance_jobs()
+    assert ((await job_of(hub, "job_1")).done, (await job_of(hub, "job_1")).state) == (6, "done")
     by_hand(db_path, "UPDATE outbox SET state = 'dead' WHERE id <= 3")
-    assert (await step(hub, "job_1")).done == 6
+    await upkeep.advance_jobs()
     assert rows(db_path, "SELECT count(*) FROM outbox WHERE state = 'dead'") == [(7,)]
 
 
+async def test_jobs_follow_their_steps_to_the_end_and_share_the_turns(
+    hub: Services, upkeep: Upkeep, clock: SettableClock, db_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "REPLAY_STEP_S", -1)
+    dead(db_path, 40)
+    first, second = job("job_1", 40, clock, connector="gone"), job("job_2", 40, clock)
+    await hub.db.write(lambda conn: (jobs.insert(conn, first), jobs.insert(conn, second)))
+    await upkeep.advance_jobs()
+    found = [await job_of(hub, name) for name in ("job_1", "job_2")]
+    assert [each.state for each in found] == ["done", "done"]
+    assert sum(each.done for each in found) == 40
+    assert min(each.done for each in found) > 10
+
+
 async def test_a_step_that_was_begun_before_the_cancellation_does_nothing_after_it(
-    hub: Services, upkeep: Upkeep, clock: SettableClock, db_path: Path
+    hub: Services, clock: SettableClock, db_path: Path
 ) -> None:
     dead(db_path, 500)
     await hub.db.write(lambda conn: jobs.insert(conn, job("job_1", 500, clock)))
-    read = hub.db.read
-
-    async def then_cancelled(fn):
-        found = await read(fn)
-        await hub.db.write(lambda conn: jobs.cancel(conn, "job_1", now=clock.iso()))
-        return found
-
-    hub.db.read = then_cancelled  # type: ignore[method-assign]
-    await upkeep.advance_jobs()
-    hub.db.read = read  # type: ignore[method-assign]
+    known = await job_of(hub, "job_1")
+    ids = await hub.db.read(lambda conn: next_replays(conn, known))
+    assert ids
+    await hub.db.write(lambda conn: jobs.cancel(conn, "job_1", now=clock.iso()))
+    await hub.intake.accept(lambda ledger: replay_step(ledger, "job_1", ids))
     assert rows(db_path, "SELECT state, done FROM jobs") == [("cancelled", 0)]
     assert rows(db_path, "SELECT DISTINCT state FROM outbox") == [("dead",)]
-    assert (await step(hub, "job_1")).done == 0
 
 
-async def test_a_job_that_is_gone(hub: Services) -> None:
-    await hub.intake.accept(lambda ledger: replay_step(ledger, "job_none"))
+async def test_a_job_that_is_gone(hub: Services, clock: SettableClock) -> None:
+    await hub.intake.accept(lambda ledger: replay_step(ledger, "job_none", [1]))
+    await hub.db.write(lambda conn: prune_step(conn, "job_none", clock.clock))
+
+
+async def test_a_prune_job_goes_on_to_its_end_and_says_what_it_deleted(
+    hub: Services, upkeep: Upkeep, clock: SettableClock, db_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead(db_path, 3 * retention.SLICE + 1)
+    by_hand(db_path, "INSERT INTO api_usage (day, key_id, endpoint) VALUES ('2020-01-01', 'k', 'x')")
+    clock.advance(40 * 86_400)
+    old = retention.cutoffs(hub.settings.retention, clock.ms)
+    made = await hub.db.write(lambda conn: new_prune(conn, old, clock.clock, "me"))
+    assert (made.total, made.done, made.created_by) == (3 * retention.SLICE + 2, 0, "me")
+    monkeypatch.setattr(retention, "STEP_S", -1)
+    done = []
+    while (await job_of(hub, made.id)).state == "running":
+        await hub.db.write(lambda conn: prune_step(conn, made.id, clock.clock))
+        done.append((await job_of(hub, made.id)).done)
+    assert done == [20, 40, 60, 61, 62, 62]
+    assert (await job_of(hub, made.id)).parameters["deleted"] == {"deliveries": 61, "api_usage": 1}
+    await upkeep.advance_jobs()
+    assert (await job_of(hub, made.id)).done == 62
+
+
+async def test_a_prune_job_that_is_cancelled_deletes_no_more(
+    hub: Services, upkeep: Upkeep, clock: SettableClock, db_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead(db_path, 50)
+    clock.advance(40 * 86_400)
+    old = retention.cutoffs(hub.settings.retention, clock.ms)
+    made = await hub.db.write(lambda conn: new_prune(conn, old, clock.clock, "me"))
+    monkeypatch.setattr(retention, "STEP_S", -1)
+    await hub.db.write(lambda conn: prune_step(conn, made.id, clock.clock))
+    await hub.db.write(lambda conn: jobs.cancel(conn, made.id, now=clock.iso()))
+    await upkeep.advance_jobs()
+    assert rows(db_path, "SELECT count(*) FROM outbox") == [(30,)]
+    assert rows(db_path, "SELECT state, done, total FROM jobs") == [("cancelled", 20, 50)]
 
 
 # --- retention ------------------------------------------------------------------------------------

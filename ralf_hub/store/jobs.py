@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ralf_hub.model import Json
-from ralf_hub.store.rows import dump, load
+from ralf_hub.store.rows import Page, Where, decode_cursor, dump, load, page_of, scalar
 
 _COLUMNS: Final = "id, kind, state, parameters, total, done, last_id, created_by, created_at, updated_at"
 
@@ -55,6 +55,21 @@ def get(conn: sqlite3.Connection, job_id: str) -> BulkJob | None:
     return None if row is None else _make(row)
 
 
+def page(
+    conn: sqlite3.Connection, *, limit: int, cursor: str | None = None, state: str | None = None
+) -> Page[BulkJob]:
+    """Return jobs, newest first."""
+    where = Where.of(state=state)
+    total = scalar(conn, f"SELECT count(*) FROM jobs{where.sql}", where.values)
+    if cursor is not None:
+        where.add("(created_at, id) < (?, ?)", *decode_cursor(cursor, str, str))
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM jobs{where.sql} ORDER BY created_at DESC, id DESC LIMIT ?",
+        (*where.values, limit + 1),
+    ).fetchall()
+    return page_of(rows, limit, total, _make, lambda job: (job.created_at, job.id))
+
+
 def running(conn: sqlite3.Connection) -> list[BulkJob]:
     """Return the jobs that are not finished, oldest first."""
     rows = conn.execute(
@@ -64,13 +79,20 @@ def running(conn: sqlite3.Connection) -> list[BulkJob]:
 
 
 def advance(
-    conn: sqlite3.Connection, job: BulkJob, *, done: int, last_id: int, finished: bool, now: str
+    conn: sqlite3.Connection,
+    job: BulkJob,
+    *,
+    done: int,
+    finished: bool,
+    now: str,
+    last_id: int = 0,
+    parameters: Json = None,
 ) -> None:
-    """Note progress; a job someone cancelled stays cancelled."""
+    """Note progress, and *parameters* where they change with it; a job someone cancelled stays cancelled."""
     conn.execute(
         "UPDATE jobs SET done = ?, last_id = ?, state = CASE WHEN state = 'running' AND ? THEN 'done' ELSE state END, "
-        "updated_at = ? WHERE id = ?",
-        (done, last_id, finished, now, job.id),
+        "parameters = ?, updated_at = ? WHERE id = ?",
+        (done, last_id, finished, dump(job.parameters if parameters is None else parameters), now, job.id),
     )
 
 

@@ -232,11 +232,15 @@ def oldest_pending(conn: sqlite3.Connection, connectors: Sequence[str]) -> dict[
 # --- by hand --------------------------------------------------------------------------------------
 
 
-def replay(conn: sqlite3.Connection, delivery_id: int, *, now: str) -> bool:
-    """Make one delivery due again; False when there is none or it is pending. A trigger gives it new attempts."""
+def replay(conn: sqlite3.Connection, delivery_id: int, *, now: str, state: str | None = None) -> bool:
+    """Make one delivery due again; False when there is none, it is pending, or in another *state* than the one given.
+
+    A trigger gives it new attempts.
+    """
     changed = conn.execute(
-        "UPDATE outbox SET state = 'pending', next_attempt_at = ?1, replayed_at = ?1 WHERE id = ?2 AND state <> 'pending'",
-        (now, delivery_id),
+        "UPDATE outbox SET state = 'pending', next_attempt_at = ?1, replayed_at = ?1 "
+        "WHERE id = ?2 AND state <> 'pending' AND state = coalesce(?3, state)",
+        (now, delivery_id, state),
     )
     return changed.rowcount == 1
 
@@ -292,31 +296,3 @@ def matching_ids(
     where.add("id > ? AND id <= ?", after_id, up_to_id)
     rows = conn.execute(f"SELECT id FROM outbox{where.sql} ORDER BY id LIMIT ?", (*where.values, limit))
     return [row[0] for row in rows]
-
-
-def replay_some(
-    conn: sqlite3.Connection,
-    *,
-    state: str,
-    connector: str | None,
-    since: str | None,
-    until: str | None,
-    after_id: int,
-    up_to_id: int,
-    limit: int,
-    now: str,
-) -> tuple[int, int]:
-    """Replay the next *limit* matching deliveries; return how many and the last id looked at."""
-    ids = matching_ids(
-        conn,
-        state=state,
-        connector=connector,
-        since=since,
-        until=until,
-        after_id=after_id,
-        up_to_id=up_to_id,
-        limit=limit,
-    )
-    for delivery_id in ids:
-        replay(conn, delivery_id, now=now)
-    return len(ids), ids[-1] if ids else up_to_id

@@ -8,7 +8,13 @@ from typing import Final, Protocol
 from ralf_hub.clock import iso
 from ralf_hub.store.rows import scalar
 
-CHUNK: Final = 500
+SLICE: Final = 20
+"""Rows that one statement deletes at most."""
+STEP_S: Final = 0.004
+"""How long a step goes on with further slices before what it did is committed and others have their turn."""
+FREE_PAGES_KEPT: Final = 256
+"""Free pages that stay in the file for what comes next: 1 MiB."""
+VACUUM_PAGES: Final = 32
 DAY_MS: Final = 86_400_000
 _PRUNED_BEFORE: Final = "deliveries_pruned_before"
 
@@ -59,13 +65,13 @@ Step = Callable[[sqlite3.Connection], int]
 
 
 def steps(cutoffs: Cutoffs) -> dict[str, Step]:
-    """Return one step per table: each deletes up to `CHUNK` old rows and returns how many; 0 means done.
+    """Return one slice per table: each deletes up to `SLICE` old rows and returns how many; 0 means done.
 
     What is still pending is never touched, nor are tasks, features, links and keys.
     """
 
     def delete(sql: str, *values: str) -> Step:
-        return lambda conn: conn.execute(sql, (*values, CHUNK)).rowcount
+        return lambda conn: conn.execute(sql, (*values, SLICE)).rowcount
 
     return {
         "deliveries": lambda conn: _prune_deliveries(conn, cutoffs.deliveries),
@@ -87,6 +93,10 @@ def steps(cutoffs: Cutoffs) -> dict[str, Step]:
             "WHERE day < ? LIMIT ?)",
             cutoffs.usage_day,
         ),
+        "jobs": delete(
+            "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state <> 'running' AND updated_at < ? LIMIT ?)",
+            cutoffs.deliveries,
+        ),
         "idempotency_keys": delete(
             "DELETE FROM idempotency_keys WHERE (principal, key) IN (SELECT principal, key FROM idempotency_keys "
             "INDEXED BY idempotency_by_age WHERE created_at < ? ORDER BY created_at LIMIT ?)",
@@ -100,12 +110,14 @@ def _prune_deliveries(conn: sqlite3.Connection, before: str) -> int:
     deleted = conn.execute(
         "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE delivered_at < ?1 AND created_at < ?1 "
         "AND state = 'delivered' LIMIT ?2)",
-        (before, CHUNK),
+        (before, SLICE),
     ).rowcount
     deleted += conn.execute(
-        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN ('dead', 'cancelled') "
-        "AND created_at < ?1 ORDER BY id LIMIT ?2)",
-        (before, CHUNK),
+        # From the oldest of each state on, so that as many young ones need not be looked through every time.
+        "DELETE FROM outbox WHERE created_at < ?1 AND id IN ("
+        "SELECT id FROM (SELECT id FROM outbox WHERE state = 'dead' ORDER BY id LIMIT ?2) UNION ALL "
+        "SELECT id FROM (SELECT id FROM outbox WHERE state = 'cancelled' ORDER BY id LIMIT ?2))",
+        (before, SLICE),
     ).rowcount
     if deleted:
         conn.execute(
@@ -121,6 +133,38 @@ def pruned_before(conn: sqlite3.Connection) -> str:
     return found or ""
 
 
-def vacuum_some(conn: sqlite3.Connection, pages: int = 200) -> None:
-    """Give up to *pages* free pages back to the file system."""
-    conn.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+def prune_some(
+    conn: sqlite3.Connection, cutoffs: Cutoffs, monotonic: Callable[[], float]
+) -> tuple[dict[str, int], bool]:
+    """Delete what is old for about `STEP_S`; return how many rows of which table, and whether nothing is left."""
+    until = monotonic() + STEP_S
+    deleted: dict[str, int] = {}
+    for table, delete in steps(cutoffs).items():
+        while n := delete(conn):
+            deleted[table] = deleted.get(table, 0) + n
+            if monotonic() >= until:
+                return deleted, False
+    return deleted, True
+
+
+def count_old(conn: sqlite3.Connection, cutoffs: Cutoffs) -> int:
+    """Return about how many rows are old: for a progress bar. Every count is a walk along an index."""
+    total: int = conn.execute(
+        "SELECT (SELECT count(*) FROM outbox WHERE delivered_at < ?1 AND state = 'delivered') "
+        "+ (SELECT count(*) FROM outbox WHERE state IN ('dead', 'cancelled') AND created_at < ?1) "
+        "+ (SELECT count(*) FROM events WHERE recorded_at < ?2) "
+        "+ (SELECT count(*) FROM webhook_receipts WHERE received_at < ?3) "
+        "+ (SELECT count(*) FROM api_usage WHERE day < ?4) "
+        "+ (SELECT count(*) FROM idempotency_keys WHERE created_at < ?5)",
+        (cutoffs.deliveries, cutoffs.events, cutoffs.receipts, cutoffs.usage_day, cutoffs.idempotency),
+    ).fetchone()[0]
+    return total
+
+
+def vacuum_some(conn: sqlite3.Connection, pages: int = VACUUM_PAGES) -> bool:
+    """Give up to *pages* free pages back to the file system; return whether there are more to give back."""
+    free = scalar(conn, "PRAGMA freelist_count") - FREE_PAGES_KEPT
+    if free <= 0:
+        return False
+    conn.execute(f"PRAGMA incremental_vacuum({min(pages, free)})").fetchall()
+    return bool(free > pages)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ralf_hub import bulk
 from tests.api.conftest import Start
 from tests.api.helpers import CANARY, Api, webhook
 from tests.doubles.receiver import Receiver
@@ -229,7 +230,10 @@ async def test_bulk_replays_that_cannot_be(hub: Api, body: dict[str, Any], field
     assert (reply.status, sorted(reply.fields)) == (422, fields)
 
 
-async def test_a_bulk_replay_lives_through_a_restart(start: Start, sink: Receiver, db_path: Path) -> None:
+async def test_a_bulk_replay_lives_through_a_restart(
+    start: Start, sink: Receiver, db_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "REPLAY_STEP_S", -1)  # one delivery a step
     connectors = {"sink": webhook(sink.url)}
     api = await start(connectors=connectors)
     dead_ones(db_path, 600)
@@ -240,7 +244,9 @@ async def test_a_bulk_replay_lives_through_a_restart(start: Start, sink: Receive
 
     await eventually(begun)
     api = await start(connectors=connectors)
-    assert (await api.get(f"/jobs/{job_id}")).json["state"] == "running"
+    found = (await api.get(f"/jobs/{job_id}")).json
+    assert (found["state"], found["done"] < 600) == ("running", True)
+    monkeypatch.undo()
     ended = await done(api, job_id)
     assert (ended["state"], ended["done"], ended["count"]) == ("done", 600, 600)
     await eventually(lambda: len(set(sink.ids)) == 600)
@@ -259,6 +265,20 @@ async def test_a_cancelled_bulk_replay_keeps_what_it_has_done(hub: Api, db_path:
     assert rows(db_path, "SELECT count(*) FROM outbox WHERE state = 'dead'") == [(1_000 - replayed,)]
     assert (await hub.delete("/jobs/job_none")).status == 404
     assert (await hub.get("/jobs/job_none")).status == 404
+
+
+async def test_jobs_are_listed_newest_first(hub: Api, db_path: Path, clock: SettableClock) -> None:
+    dead_ones(db_path, 3)
+    made = []
+    for _ in range(4):
+        clock.advance(1)
+        made.append((await hub.post("/deliveries/replay", {"state": "dead"})).json["job"]["id"])
+    for job_id in made:
+        await done(hub, job_id)
+    assert [job["id"] for job in await hub.listed("/jobs", "jobs")] == made[::-1]
+    assert (await hub.get("/jobs?state=done&limit=1")).json["total"] == 4
+    assert (await hub.get("/jobs?state=running")).json == {"jobs": [], "total": 0, "next_cursor": None}
+    assert (await hub.get("/jobs?state=late")).fields == ["state"]
 
 
 async def test_replay_is_no_delivery(api: Api) -> None:

@@ -482,13 +482,12 @@ def test_a_bulk_replay_takes_what_matched_when_it_began_a_few_at_a_time(conn: Co
     assert outbox.matching(conn, **wanted) == (4, 10)
     assert outbox.matching(conn, state="cancelled") == (0, 0)
     put(conn, 13, connector="a", now="2026-02-01T10:05:00.000Z", dead_because="after it began")
-    last, done = 0, []
-    while True:
-        count, last = outbox.replay_some(conn, **wanted, after_id=last, up_to_id=10, limit=3, now=NOW)
-        done.append(count)
-        if count < 3:
-            break
-    assert done == [3, 1]
+    last, found = 0, []
+    while ids := outbox.matching_ids(conn, **wanted, after_id=last, up_to_id=10, limit=3):
+        found.append(ids)
+        last = ids[-1]
+        assert all(outbox.replay(conn, number, now=NOW, state="dead") for number in ids)
+    assert found == [[2, 6, 8], [10]]
     replayed = conn.execute("SELECT id FROM outbox WHERE replayed_at IS NOT NULL").fetchall()
     assert replayed == [(2,), (6,), (8,), (10,)]
 
@@ -497,23 +496,24 @@ def test_a_bulk_replay_of_delivered_ones_ends_although_they_are_delivered_again(
     for number in range(1, 6):
         put(conn, number)
         finish(conn, number)
+    wanted = {"state": "delivered", "connector": None, "since": None, "until": None}
     last, total = 0, 0
-    for _ in range(10):
-        count, last = outbox.replay_some(
-            conn,
-            state="delivered",
-            connector=None,
-            since=None,
-            until=None,
-            after_id=last,
-            up_to_id=5,
-            limit=2,
-            now=NOW,
-        )
+    while ids := outbox.matching_ids(conn, **wanted, after_id=last, up_to_id=5, limit=2):
+        last = ids[-1]
+        total += sum(outbox.replay(conn, number, now=NOW, state="delivered") for number in ids)
         for number in due(conn):
             finish(conn, number)
-        total += count
     assert total == 5
+
+
+@pytest.mark.parametrize("now_is", ["pending", "delivered", "cancelled"])
+def test_what_is_no_longer_in_the_state_that_was_asked_for_is_left_alone(
+    conn: Connection, now_is: str
+) -> None:
+    put(conn, 1)
+    conn.execute("UPDATE outbox SET state = ?", (now_is,))
+    assert not outbox.replay(conn, 1, now=NOW, state="dead")
+    assert conn.execute("SELECT state FROM outbox").fetchone() == (now_is,)
 
 
 # --- views ----------------------------------------------------------------------------------------

@@ -144,17 +144,9 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(state=st.sampled_from(["delivered", "dead", "cancelled"]), limit=st.integers(1, 4))
     def bulk_replay(self, state: str, limit: int) -> None:
-        outbox.replay_some(
-            self.conn,
-            state=state,
-            connector=None,
-            since=None,
-            until=None,
-            after_id=0,
-            up_to_id=10**6,
-            limit=limit,
-            now=self.now,
-        )
+        chosen = {"state": state, "connector": None, "since": None, "until": None}
+        for number in outbox.matching_ids(self.conn, **chosen, after_id=0, up_to_id=10**6, limit=limit):
+            assert outbox.replay(self.conn, number, now=self.now, state=state)
 
     # --- a person with sqlite3 --------------------------------------------------------------------
 
