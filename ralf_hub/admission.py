@@ -50,7 +50,19 @@ def _known(hub: Services, key: str) -> Principal | None:
     if caller is not None or not key.startswith(TOKEN_PREFIX) or not key.isascii():
         return caller
     token = hub.db.peek(lambda conn: access_tokens.find(conn, sha256_hex(key), now=now))
-    return None if token is None else Principal(token.client_id, token.client_name, frozenset(token.scopes))
+    if token is None:
+        return None
+    scopes = frozenset(token.scopes)
+    return Principal(token.client_id, token.client_name, scopes, token.token_sha256, token.expires_at)
+
+
+def may_stay(hub: Services, principal: Principal, now: str) -> bool:
+    """Return whether *principal*, let in before, would be let in still: asked of connections that stay open."""
+    if hub.settings.api.auth_type == "none":
+        return True
+    if principal.proof:
+        return hub.keyring.is_in_force(principal, now)
+    return hub.identity is not None and principal.expires_at is not None and principal.expires_at > now
 
 
 async def _introduced(hub: Services, request: web.Request, key: str, *, is_bearer: bool) -> Principal:

@@ -10,6 +10,7 @@ import aiohttp_cors
 from aiohttp import web
 
 from ralf_hub.clock import Clock
+from ralf_hub.clock_watch import LOOK_EVERY_S, ClockWatch
 from ralf_hub.config import Loaded, Settings, hub_url, instances, secret_values
 from ralf_hub.config.senders import senders
 from ralf_hub.connectors.base import Connector, ConnectorEnv, Delivered
@@ -24,6 +25,7 @@ from ralf_hub.delivery.transport import Transport
 from ralf_hub.endpoint import Endpoint
 from ralf_hub.errors import StorageError
 from ralf_hub.feed import Feed
+from ralf_hub.handlers.deliveries import delivery_json
 from ralf_hub.handlers.health import metrics_document
 from ralf_hub.handlers.table import ENDPOINTS
 from ralf_hub.intake.ledger import Intake
@@ -34,12 +36,12 @@ from ralf_hub.middleware import WithoutRequests, access_log, door
 from ralf_hub.model import Event
 from ralf_hub.secrets import Redactor, sha256_hex
 from ralf_hub.services import SERVICES, Services
-from ralf_hub.store import events, keys
+from ralf_hub.store import events, keys, outbox
 from ralf_hub.store.checkpoint import Checkpointer
 from ralf_hub.store.database import Database
 from ralf_hub.store.routes import put_in_force
 from ralf_hub.stream.broadcast import Broadcaster
-from ralf_hub.upkeep import Upkeep, check_whole_file
+from ralf_hub.upkeep import Chore, Upkeep, check_whole_file
 from ralf_hub.watcher.desk import Desk
 from ralf_hub.watcher.follower import Follower
 from ralf_hub.watcher.progress import LoggedProgress, Progress
@@ -157,7 +159,7 @@ async def running(
             redact=redact,
             feed=feed,
             stream=Broadcaster(
-                feed, read_events, lambda: db.read(events.bounds), lambda: metrics_document(hub)
+                feed, read_events, lambda: db.read(events.bounds), lambda: metrics_document(hub), clock
             ),
             limits=RateLimiter(settings.api.rate_limit.requests_per_minute),
             auth_limits=RateLimiter(settings.api.rate_limit.failed_auth_per_minute),
@@ -195,19 +197,9 @@ def _tell_recorded(hub: Services, item: Finished) -> None:
     if isinstance(outcome, Delivered):
         hub.meters.delivered(delivery.connector, item.duration_ms)
     if hub.stream.wants_deliveries:
-        hub.stream.tell_delivery(
-            {
-                "id": delivery.id,
-                "event_id": delivery.event_id,
-                "event_type": delivery.event_type,
-                "task_id": delivery.task_id,
-                "connector": delivery.connector,
-                "action": delivery.action,
-                "outcome": outcome.name,
-                "duration_ms": item.duration_ms,
-                "at": item.started_at,
-            }
-        )
+        now = hub.db.peek(lambda conn: outbox.get(conn, delivery.id)) or delivery
+        tried = {"outcome": outcome.name, "duration_ms": item.duration_ms, "at": item.started_at}
+        hub.stream.tell_delivery({**delivery_json(now), **tried})
 
 
 @contextlib.asynccontextmanager
@@ -215,13 +207,16 @@ async def _background(hub: Services) -> AsyncIterator[None]:
     """Run the dispatcher and the chores; end them in order."""
     checkpointer = await Checkpointer.open(hub.db)
     upkeep = Upkeep(hub, checkpointer)
+    watch = ClockWatch(hub)
+    await watch.begin()
+    watching = Chore("clock", LOOK_EVERY_S, watch.look)
     tasks: dict[str, asyncio.Task[None]] = {
         "dispatcher": asyncio.create_task(hub.dispatcher.run(), name="dispatcher")
     }
-    tasks["stream"] = asyncio.create_task(hub.stream.tell_metrics(), name="stream")
+    tasks["stream"] = asyncio.create_task(hub.stream.run(), name="stream")
     if hub.workspace is not None:
         tasks["workspace"] = asyncio.create_task(hub.workspace.run(), name="workspace")
-    for chore in (*upkeep.chores, *webhook_chores(hub)):
+    for chore in (*upkeep.chores, watching, *webhook_chores(hub)):
         tasks[chore.name] = asyncio.create_task(upkeep.repeat(chore), name=chore.name)
     hub.background.update({name: _alive(task) for name, task in tasks.items()})
     if not hub.db.whole:  # ends some day, so its end is nothing to be told of

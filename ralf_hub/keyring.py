@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Final, Literal
 
@@ -26,6 +26,10 @@ class Principal:
     id: str
     name: str
     scopes: frozenset[str]
+    proof: str = field(default="", repr=False, compare=False)
+    """SHA-256 of the key or access token of the hub's own they came with; empty for those of a provider."""
+    expires_at: str | None = field(default=None, compare=False)
+    """When a token ends; of a key the keyring knows it."""
 
     def may(self, scope: str) -> bool:
         """Return whether the principal has *scope*; `admin` and `*` include all."""
@@ -81,7 +85,7 @@ class Keyring:
 
     def __init__(self) -> None:
         self._stored: dict[str, ApiKey] = {}
-        self._has_clients = False
+        self._clients: dict[str, ApiKey] = {}
         self._from_settings: dict[str, Principal] = {}
         self.used: dict[str, str] = {}
 
@@ -89,18 +93,19 @@ class Keyring:
         """Take the keys of the database; revoked ones are left out, and clients' secrets, which open nothing by themselves."""
         valid = [key for key in keys if key.revoked_at is None]
         self._stored = {key.key_sha256: key for key in valid if key.kind == "api"}
-        self._has_clients = len(valid) > len(self._stored)
+        self._clients = {key.id: key for key in valid if key.kind == "oauth"}
 
     def load_settings(self, keys: Iterable[tuple[str, str, Sequence[str]]]) -> None:
         """Take the keys of the settings: name, SHA-256, scopes."""
         self._from_settings = {
-            digest: Principal(f"settings:{name}", name, frozenset(scopes)) for name, digest, scopes in keys
+            digest: Principal(f"settings:{name}", name, frozenset(scopes), digest)
+            for name, digest, scopes in keys
         }
 
     @property
     def is_empty(self) -> bool:
         """Return whether nobody could get in."""
-        return not self._stored and not self._from_settings and not self._has_clients
+        return not self._stored and not self._from_settings and not self._clients
 
     def find(self, key: str, now: str) -> Principal | None:
         """Return whose key this is, or None where it is nobody's, revoked or expired."""
@@ -112,7 +117,17 @@ class Keyring:
         if stored is None or _has_ended(stored, now):
             return None
         self.used[stored.id] = now
-        return Principal(stored.id, stored.name, frozenset(stored.scopes))
+        return Principal(stored.id, stored.name, frozenset(stored.scopes), digest)
+
+    def is_in_force(self, principal: Principal, now: str) -> bool:
+        """Return whether what *principal* came in with would still open the door, to the same rooms."""
+        if principal.expires_at is not None and principal.expires_at <= now:
+            return False
+        named = self._from_settings.get(principal.proof)
+        if named is not None:
+            return named.scopes == principal.scopes
+        stored = self._stored.get(principal.proof) or self._clients.get(principal.id)
+        return stored is not None and not _has_ended(stored, now)
 
     def take_used(self) -> dict[str, str]:
         """Return when which key was last used, and forget it: it is about to be written down."""

@@ -7,6 +7,7 @@ from pydantic import Field
 from ralf_hub.delivery.explain import Circumstances, explain
 from ralf_hub.endpoint import Answer, Body, Call, Endpoint
 from ralf_hub.errors import ConflictError, NotFoundError
+from ralf_hub.handlers.jobs import job_json
 from ralf_hub.handlers.shared import Moment, PageQuery, page_answer
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.model import Attempt, Delivery, Json
@@ -70,21 +71,6 @@ def attempt_json(attempt: Attempt) -> dict[str, Json]:
         "status_code": attempt.status_code,
         "error": attempt.error,
         "response": attempt.response,
-    }
-
-
-def job_json(job: BulkJob) -> dict[str, Json]:
-    """Return *job* as the API shows it."""
-    return {
-        "id": job.id,
-        "kind": job.kind,
-        "state": job.state,
-        "count": job.total,
-        "done": job.done,
-        "parameters": job.parameters,
-        "created_by": job.created_by,
-        "created_at": job.created_at,
-        "updated_at": job.updated_at,
     }
 
 
@@ -207,32 +193,7 @@ async def replay_many(call: Call) -> Answer:
     return await call.accept(start, answer)
 
 
-async def get_job(call: Call) -> Answer:
-    """Answer with one job."""
-    job_id = call.params["id"]
-    job = await call.hub.db.read(lambda conn: jobs.get(conn, job_id))
-    if job is None:
-        raise NotFoundError(f"There is no job {job_id}.")
-    return Answer.json(job_json(job))
-
-
-async def cancel_job(call: Call) -> Answer:
-    """Stop a running job; what it has done stays done."""
-    job_id = call.params["id"]
-
-    def cancel(ledger: Ledger) -> BulkJob:
-        job = jobs.get(ledger.conn, job_id)
-        if job is None:
-            raise NotFoundError(f"There is no job {job_id}.")
-        if not jobs.cancel(ledger.conn, job_id, now=ledger.now) and job.state != "cancelled":
-            raise ConflictError(f"A job that is {job.state} cannot be cancelled.")
-        return jobs.get(ledger.conn, job_id) or job
-
-    return await call.accept(cancel, lambda job: Answer.json(job_json(job)))
-
-
 _DELIVERIES = "/api/v1/deliveries"
-_JOB = "/api/v1/jobs/{id}"
 
 ENDPOINTS = (
     Endpoint(
@@ -291,28 +252,6 @@ ENDPOINTS = (
         "deliveries:write",
         "deliveries",
         answer="Delivery",
-        errors=("not_found", "conflict"),
-    ),
-    Endpoint(
-        "GET",
-        _JOB,
-        "getJob",
-        "Read a job",
-        get_job,
-        "deliveries:read",
-        "jobs",
-        answer="Job",
-        errors=("not_found",),
-    ),
-    Endpoint(
-        "DELETE",
-        _JOB,
-        "cancelJob",
-        "Cancel a job",
-        cancel_job,
-        "deliveries:write",
-        "jobs",
-        answer="Job",
         errors=("not_found", "conflict"),
     ),
 )

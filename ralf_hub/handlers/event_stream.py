@@ -8,11 +8,19 @@ from aiohttp import web
 
 from ralf_hub.endpoint import Call, Endpoint, parse_query
 from ralf_hub.errors import FieldError, HubError
-from ralf_hub.handlers.live import STREAM_ERRORS, StreamQuery, enter, need
-from ralf_hub.middleware import SECURITY_HEADERS
+from ralf_hub.handlers.live import (
+    CLOSE_WITHIN_S,
+    STREAM_ERRORS,
+    StreamQuery,
+    check_since,
+    enter,
+    need,
+    staying,
+)
+from ralf_hub.middleware import SECURITY_HEADERS, problem_document
 from ralf_hub.model import Event, event_json
 from ralf_hub.services import Services
-from ralf_hub.stream.client import Client, SlowReaderError
+from ralf_hub.stream.client import NO_LONGER_ALLOWED, Client, SlowReaderError
 
 HEARTBEAT_S: Final = 15.0
 LOOK_EVERY_S: Final = 1.0
@@ -35,18 +43,24 @@ async def event_stream(call: Call) -> web.StreamResponse:
     need(principal, "events:read")
     hub = call.hub
     since = _since(call.request.headers.get("Last-Event-ID"), query.since)
-    if since is not None and since > hub.feed.last_seq:
-        raise HubError(code="invalid_parameter", errors=[FieldError("since", "This lies in the future.")])
+    await check_since(hub, since)
     response = web.StreamResponse(
         headers={**SECURITY_HEADERS, "Content-Type": "text/event-stream", "X-Request-ID": call.request_id}
     )
     await response.prepare(call.request)
-    client = Client(send=response.write, encode=sse_message, topics=frozenset({"events"}))
+    client = Client(
+        send=response.write,
+        encode=sse_message,
+        topics=frozenset({"events"}),
+        may_stay=staying(hub, principal),
+    )
     hub.stream.clients.add(client)
     try:
         await _replay_sse(hub, client, since)
         await _stay(call, client)
-    except (SlowReaderError, ConnectionError):
+        if client.dropped.done() and client.dropped.result() == NO_LONGER_ALLOWED:
+            await _say_goodbye(call, response)
+    except (SlowReaderError, ConnectionError, TimeoutError):
         pass
     finally:
         hub.stream.clients.discard(client)
@@ -62,6 +76,12 @@ async def _stay(call: Call, client: Client) -> None:
         if call.hub.clock.monotonic() - quiet_since >= HEARTBEAT_S:
             quiet_since = call.hub.clock.monotonic()
             client.push(b": still here\n\n")
+
+
+async def _say_goodbye(call: Call, response: web.StreamResponse) -> None:
+    document = problem_document(HubError(NO_LONGER_ALLOWED, code="invalid_key"), call.request_id)
+    async with asyncio.timeout(CLOSE_WITHIN_S):
+        await response.write(b"event: error\ndata: %b\n\n" % orjson.dumps(document))
 
 
 def _has_left(call: Call) -> bool:

@@ -1,35 +1,26 @@
 """API keys: list, create, revoke. For admins."""
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ralf_hub.endpoint import Answer, Body, Call, Endpoint
 from ralf_hub.errors import FieldError, NotFoundError, ValidationError
 from ralf_hub.handlers.shared import Moment, Name, PageQuery, slice_answer
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.keyring import new_key
-from ralf_hub.model import Json
+from ralf_hub.model import ALL_SCOPES, SCOPES, Json
 from ralf_hub.store import keys
 from ralf_hub.store.keys import ApiKey
 
-Scope = Literal[
-    "tasks:read",
-    "tasks:write",
-    "queue:read",
-    "features:read",
-    "metrics:read",
-    "events:read",
-    "events:write",
-    "deliveries:read",
-    "deliveries:write",
-    "connectors:read",
-    "connectors:write",
-    "admin",
-    "*",
-]
+
+def _scope(text: str) -> str:
+    if text not in {*SCOPES, ALL_SCOPES}:
+        raise ValueError("There is no such scope.")
+    return text
 
 
+Scope = Annotated[str, AfterValidator(_scope), Field(json_schema_extra={"enum": [*SCOPES, ALL_SCOPES]})]
 SCOPES_MAX: Final = 50
 
 

@@ -1,19 +1,23 @@
 """What both forms of the live stream share: who may open one."""
 
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from pydantic import Field
 
-from ralf_hub.admission import admit, lacks
+from ralf_hub.admission import admit, lacks, may_stay
 from ralf_hub.endpoint import Call, Query
-from ralf_hub.errors import HubError
+from ralf_hub.errors import FieldError, HubError
 from ralf_hub.keyring import Principal
 from ralf_hub.services import Services
+from ralf_hub.store import events
 from ralf_hub.stream.broadcast import CLIENTS_MAX
 
 SEQ_MAX: Final = 2**53
+CLOSE_WITHIN_S: Final = 2.0
+"""How long a reader that is let go of has to take the reason."""
 STREAM_ERRORS: Final = (
     "bad_request",
     "invalid_parameter",
@@ -53,6 +57,24 @@ async def enter(call: Call, query: StreamQuery) -> Principal:
             raise HubError("This ticket was used, has ended or never was.", code="invalid_key")
         return principal
     return (await admit(hub, "events:read", request))[0]
+
+
+def staying(hub: Services, principal: Principal) -> Callable[[str], bool]:
+    """Return what says, given the time, whether *principal* would be let in still."""
+    return lambda now: may_stay(hub, principal, now)
+
+
+async def check_since(hub: Services, since: int | None) -> None:
+    """Refuse a `seq` that no event has had yet. HubError `invalid_parameter`.
+
+    What was told live may be a moment behind what is stored, so the table has the last word.
+    """
+    if since is None or since <= hub.feed.last_seq:
+        return
+    last = (await hub.db.read(events.bounds))[1]
+    if since > last:
+        message = f"The last event is {last}; this lies in the future."
+        raise HubError(code="invalid_parameter", errors=[FieldError("since", message)])
 
 
 def _is_welcome(hub: Services, request: web.Request, origin: str) -> bool:

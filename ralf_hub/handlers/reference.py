@@ -11,13 +11,18 @@ from pydantic import BaseModel
 
 from ralf_hub.endpoint import Endpoint, Query
 from ralf_hub.errors import PROBLEMS
-from ralf_hub.handlers.deliveries import attempt_json, delivery_json, job_json
+from ralf_hub.handlers.deliveries import attempt_json, delivery_json
 from ralf_hub.handlers.features import feature_json
+from ralf_hub.handlers.jobs import job_json
 from ralf_hub.handlers.keys import key_json
+from ralf_hub.handlers.shared import NOT_BLANK
 from ralf_hub.handlers.table import ENDPOINTS
 from ralf_hub.model import Attempt, Delivery, Event, Feature, Json, Link, Task, event_json, task_json
 from ralf_hub.store.jobs import BulkJob
 from ralf_hub.store.keys import ApiKey
+
+PATTERN_SHOWN_MAX: Final = 60
+"""Longer patterns help nobody on this page; `openapi.json` has them."""
 
 _HEAD: Final = """\
 # HTTP API
@@ -123,7 +128,11 @@ def _limits(field: Mapping[str, Any]) -> Iterator[str]:
         yield f"{low:,} or more"
     if "maxLength" in field:
         yield f"up to {field['maxLength']:,} characters"
-    if "pattern" in field:
+    if field.get("format") == "date-time":
+        yield "a time in ISO-8601"
+    if field.get("pattern") == NOT_BLANK:
+        yield "not blank"
+    elif len(field.get("pattern", "")) in range(1, PATTERN_SHOWN_MAX):
         yield f"`{field['pattern'].replace('|', chr(92) + '|')}`"
 
 

@@ -208,6 +208,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "Attempt": _ATTEMPT,
     "Job": _JOB,
+    "JobList": page("jobs", "Job"),
     "BulkReplay": obj("", count=number(), job={"anyOf": [ref("Job"), {"type": "null"}]}),
     "Connector": {
         **obj(

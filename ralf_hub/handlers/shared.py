@@ -41,7 +41,8 @@ def _moment(text: str) -> str:
     return iso(moment)
 
 
-_SOMETHING: Final = Field(json_schema_extra={"pattern": r"\S"})
+NOT_BLANK: Final = r"\S"
+_SOMETHING: Final = Field(json_schema_extra={"pattern": NOT_BLANK})
 """Says in the OpenAPI document what `_not_blank` asks for."""
 Title = Annotated[str, StringConstraints(max_length=TITLE_LENGTH_MAX), AfterValidator(_not_blank), _SOMETHING]
 Text = Annotated[str, StringConstraints(max_length=TEXT_LENGTH_MAX)]

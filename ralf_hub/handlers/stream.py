@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 
 import orjson
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 from pydantic import Field
 from pydantic import ValidationError as PydanticError
 
@@ -14,17 +14,25 @@ from ralf_hub.admission import take_allowance
 from ralf_hub.endpoint import Answer, Body, Call, Endpoint, field_errors, parse_query, read_json, refuse_nul
 from ralf_hub.errors import FieldError, HubError, ValidationError
 from ralf_hub.handlers import events, tasks
-from ralf_hub.handlers.live import SEQ_MAX, STREAM_ERRORS, StreamQuery, enter, need
+from ralf_hub.handlers.live import (
+    CLOSE_WITHIN_S,
+    SEQ_MAX,
+    STREAM_ERRORS,
+    StreamQuery,
+    check_since,
+    enter,
+    need,
+    staying,
+)
 from ralf_hub.keyring import Principal
 from ralf_hub.middleware import problem_document
 from ralf_hub.model import Json
 from ralf_hub.stream.broadcast import event_message
-from ralf_hub.stream.client import Client, SlowReaderError
+from ralf_hub.stream.client import NO_LONGER_ALLOWED, Client, SlowReaderError
 from ralf_hub.stream.tickets import VALID_S
 
 FRAME_BYTES_MAX: Final = 1024 * 1024
 HEARTBEAT_S: Final = 25.0
-CLOSE_WITHIN_S: Final = 2.0
 UNSENT_BYTES_MAX: Final = 16 * 1024
 """What the connection may hold of messages that were written without waiting; the rest is queued, within bounds."""
 TOPIC_SCOPES: Final = {"events": "events:read", "deliveries": "deliveries:read", "metrics": "metrics:read"}
@@ -76,7 +84,12 @@ class _Conversation:
         self.hub = call.hub
         self.principal = principal
         self.ws = ws
-        self.client = Client(send=self._send, encode=event_message, write_now=self._write_now)
+        self.client = Client(
+            send=self._send,
+            encode=event_message,
+            write_now=self._write_now,
+            may_stay=staying(call.hub, principal),
+        )
 
     async def _send(self, message: bytes) -> None:
         await self.ws.send_frame(message, WSMsgType.TEXT)
@@ -101,7 +114,8 @@ class _Conversation:
                 frame = asyncio.ensure_future(self.ws.receive())
                 either: set[asyncio.Future[Any]] = {frame, self.client.dropped}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                if not frame.done():
+                if self.client.dropped.done() or not self.client.may_stay(self.hub.clock.iso()):
+                    self.client.drop(NO_LONGER_ALLOWED)
                     frame.cancel()
                     break
                 if not await self._take(frame.result()):
@@ -110,16 +124,21 @@ class _Conversation:
             pass
         finally:
             self.hub.stream.clients.discard(self.client)
-            too_slow = self.client.dropped.done() and not self.ws.closed
+            why = self.client.dropped.result() if self.client.dropped.done() else None
             await self.client.close()
-            if too_slow:
-                await self._say_too_slow()
+            if why is not None and not self.ws.closed:
+                await self._say_goodbye(why)
 
-    async def _say_too_slow(self) -> None:
-        """Tell a slow reader why it is let go, if it still takes that; then end the connection either way."""
+    async def _say_goodbye(self, why: str) -> None:
+        """Tell a reader why it is let go, if it still takes that; then end the connection either way."""
+        code = WSCloseCode.TRY_AGAIN_LATER
         with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
             async with asyncio.timeout(CLOSE_WITHIN_S):
-                await self.ws.close(code=1013, message=b"you read too slowly; come back with since")
+                if why == NO_LONGER_ALLOWED:
+                    code = WSCloseCode.POLICY_VIOLATION
+                    problem = problem_document(HubError(why, code="invalid_key"), self.call.request_id)
+                    await self._send(orjson.dumps({"op": "error", "id": None, "problem": problem}))
+                await self.ws.close(code=code, message=why.encode())
         transport = self.call.request.transport
         if transport is not None:
             transport.abort()
@@ -166,12 +185,8 @@ class _Conversation:
         for topic in frame.topics:
             need(self.principal, TOPIC_SCOPES[topic])
         stream = self.hub.stream
-        last = self.hub.feed.last_seq
-        if frame.since is not None and frame.since > last:
-            raise HubError(
-                code="invalid_parameter",
-                errors=[FieldError("since", f"The last event is {last}; this lies in the future.")],
-            )
+        await check_since(self.hub, frame.since)
+        last = max(self.hub.feed.last_seq, frame.since or 0)
         fresh = "events" in frame.topics and not self.client.live
         self.client.topics |= frozenset(frame.topics)
         await self.tell({"op": "ack", "id": frame.id, "topics": sorted(self.client.topics), "seq": last})

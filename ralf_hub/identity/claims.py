@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Final
 
+from ralf_hub.clock import FAR_FUTURE, MS_PER_S, iso, parse_iso
 from ralf_hub.keyring import Principal
 from ralf_hub.model import ALL_SCOPES, SCOPES, Json
 
@@ -191,7 +192,8 @@ def principal_of(claims: Mapping[str, Json]) -> Principal:
     ):
         raise TokenRefusedError("The token's claim sub is not text that can name somebody.")
     given = frozenset(scope for name in ("scope", "scp") for scope in _listed(claims.get(name)))
-    return Principal(f"oauth:{subject}", subject, given & _KNOWN_SCOPES)
+    ends_ms = min((claims["exp"] + LEEWAY_S) * MS_PER_S, parse_iso(FAR_FUTURE))
+    return Principal(f"oauth:{subject}", subject, given & _KNOWN_SCOPES, expires_at=iso(int(ends_ms)))
 
 
 def _listed(value: Json) -> list[str]:

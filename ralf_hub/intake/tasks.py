@@ -111,6 +111,8 @@ def change(
         return was
     status = wanted.get("status", was.status)
     _check_transition(was, status)
+    if "progress" in wanted:
+        _check_progress(was, status)
     if "depends_on" in wanted:
         _check_dependencies(ledger, task_id, wanted["depends_on"])
     task = settle(ledger, was, wanted)
@@ -180,6 +182,16 @@ def _check_transition(was: Task, status: str) -> None:
         )
 
 
+def _check_progress(was: Task, status: str) -> None:
+    """Refuse progress of what has ended and stays so."""
+    if was.status not in OPEN_STATUSES and status not in OPEN_STATUSES:
+        raise ConflictError(
+            f"A task that is {was.status} makes no progress.",
+            code="invalid_transition",
+            extra={"current": was.status, "allowed": sorted(TASK_TRANSITIONS[was.status])},
+        )
+
+
 def _check_dependencies(ledger: Ledger, task_id: str, depends_on: tuple[str, ...]) -> None:
     """Refuse what nobody knows and what would close a cycle: such a task could never be taken."""
     if not depends_on:
@@ -239,12 +251,7 @@ def progress(
     HubError `not_found`, `version_mismatch`, `invalid_transition`.
     """
     was = _present(ledger, task_id, expected_version)
-    if was.status not in OPEN_STATUSES:
-        raise ConflictError(
-            f"A task that is {was.status} makes no progress.",
-            code="invalid_transition",
-            extra={"current": was.status, "allowed": sorted(TASK_TRANSITIONS[was.status])},
-        )
+    _check_progress(was, was.status)
     task = replace(was, progress=percent, version=was.version + 1, updated_at=ledger.now)
     tasks.update(ledger.conn, task, was=was)
     data = {**_facts(task), "progress": percent, **({"note": note} if note else {})}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ralf_hub.model import Json
-from ralf_hub.store.rows import Page, Where, decode_cursor, dump, load, page_of, scalar
+from ralf_hub.store.rows import Page, Where, dump, load, page_of, position_in, scalar
 
 _COLUMNS: Final = "id, kind, state, parameters, total, done, last_id, created_by, created_at, updated_at"
 
@@ -62,12 +62,12 @@ def page(
     where = Where.of(state=state)
     total = scalar(conn, f"SELECT count(*) FROM jobs{where.sql}", where.values)
     if cursor is not None:
-        where.add("(created_at, id) < (?, ?)", *decode_cursor(cursor, str, str))
+        where.add("(created_at, id) < (?, ?)", *position_in("jobs", cursor, str, str))
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM jobs{where.sql} ORDER BY created_at DESC, id DESC LIMIT ?",
         (*where.values, limit + 1),
     ).fetchall()
-    return page_of(rows, limit, total, _make, lambda job: (job.created_at, job.id))
+    return page_of("jobs", rows, limit, total, _make, lambda job: (job.created_at, job.id))
 
 
 def running(conn: sqlite3.Connection) -> list[BulkJob]:

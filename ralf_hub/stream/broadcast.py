@@ -7,14 +7,16 @@ from typing import Final
 
 import orjson
 
+from ralf_hub.clock import Clock
 from ralf_hub.feed import Feed, Read
 from ralf_hub.model import Event, Json, event_json
-from ralf_hub.stream.client import Client
+from ralf_hub.stream.client import NO_LONGER_ALLOWED, Client
 
 log = logging.getLogger(__name__)
 
 TOPICS: Final = ("events", "deliveries", "metrics")
-METRICS_EVERY_S: Final = 1.0
+BEAT_S: Final = 1.0
+"""How often the numbers are told, and looked who may not read any more."""
 REPLAY_CHUNK: Final = 200
 CLIENTS_MAX: Final = 5_000
 
@@ -31,12 +33,18 @@ class Broadcaster:
     """Keeps the live readers of one hub."""
 
     def __init__(
-        self, feed: Feed, read: Read, bounds: Bounds, metrics: Callable[[], Awaitable[Json]]
+        self,
+        feed: Feed,
+        read: Read,
+        bounds: Bounds,
+        metrics: Callable[[], Awaitable[Json]],
+        clock: Clock,
     ) -> None:
         self._feed = feed
         self._read = read
         self._bounds = bounds
         self._metrics = metrics
+        self._clock = clock
         self.clients: set[Client] = set()
         feed.listeners.append(self._tell_events)
 
@@ -65,19 +73,25 @@ class Broadcaster:
         """Return whether anyone reads deliveries."""
         return any("deliveries" in client.topics for client in self.clients)
 
-    async def tell_metrics(self) -> None:
-        """Tell the numbers each second while anyone reads them; runs until cancelled."""
+    async def run(self) -> None:
+        """Each second, let go of whom no key admits any more and tell the numbers to those who read them."""
         while True:
-            await asyncio.sleep(METRICS_EVERY_S)
-            readers = [client for client in self.clients if "metrics" in client.topics]
-            if not readers:
-                continue
+            await asyncio.sleep(BEAT_S)
+            self._end_the_unwelcome()
             try:
-                message = orjson.dumps({"topic": "metrics", "metrics": await self._metrics()})
+                await self._tell_metrics()
             except Exception:
                 log.exception("metrics for live readers could not be read")
-                continue
-            for client in readers:
+
+    def _end_the_unwelcome(self) -> None:
+        now = self._clock.iso()
+        for client in [client for client in self.clients if not client.may_stay(now)]:
+            client.drop(NO_LONGER_ALLOWED)
+
+    async def _tell_metrics(self) -> None:
+        if any("metrics" in client.topics for client in self.clients):
+            message = orjson.dumps({"topic": "metrics", "metrics": await self._metrics()})
+            for client in [client for client in self.clients if "metrics" in client.topics]:
                 client.push(message)
 
     async def replay(self, client: Client, since: int) -> AsyncIterator[tuple[int, int]]:

@@ -13,6 +13,9 @@ QUEUED_MESSAGES_MAX: Final = 5_000
 SEND_WITHIN_S: Final = 20.0
 """A reader that takes nothing for so long is gone or stuck."""
 
+TOO_SLOW: Final = "you read too slowly; come back with since"
+NO_LONGER_ALLOWED: Final = "your key or token has ended"
+
 Send = Callable[[bytes], Awaitable[None]]
 Encode = Callable[[Event], bytes]
 
@@ -25,7 +28,7 @@ class SlowReaderError(Exception):
 class Client:
     """Queues messages for one reader within bounds and sends them one after the other.
 
-    `dropped` is done when the reader is too slow: its own loop then says so and closes. Nothing here ever waits for it.
+    When the hub lets go of the reader its own loop says so and closes. Nothing here ever waits for it.
     """
 
     send: Send
@@ -41,7 +44,10 @@ class Client:
     """False while stored events are replayed: live ones are not queued, they will be read from the table."""
     position: int = 0
     """The `seq` of the last event given to this reader."""
-    dropped: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    may_stay: Callable[[str], bool] = lambda _: True
+    """Told the time, says whether the reader would be let in still."""
+    dropped: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Done when the hub lets go of the reader, with the reason."""
     _queue: deque[bytes] | None = None
     """There while something waits: an empty deque, or the one in an Event, is 760 bytes for each idle reader."""
     _queued_bytes: int = 0
@@ -63,12 +69,12 @@ class Client:
         if self._sending is None:
             self._sending = asyncio.get_running_loop().create_task(self._drain())
 
-    def drop(self) -> None:
+    def drop(self, why: str = TOO_SLOW) -> None:
         """Let go of the reader and of all that waits for it."""
         self._queue = None
         self._queued_bytes = 0
         if not self.dropped.done():
-            self.dropped.set_result(None)
+            self.dropped.set_result(why)
 
     async def _drain(self) -> None:
         try:

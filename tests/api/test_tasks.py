@@ -201,6 +201,24 @@ async def test_what_has_ended_makes_no_progress(api: Api) -> None:
     assert (reply.status, reply.code, reply.json["allowed"]) == (409, "invalid_transition", [])
 
 
+@pytest.mark.parametrize("status", ["completed", "cancelled", "failed"])
+async def test_a_change_of_progress_is_refused_as_progress_is(api: Api, status: str) -> None:
+    path = f"/tasks/{(await api.task())['id']}"
+    was = (await api.patch(path, {"status": status})).json
+    for change in (api.patch, api.put):
+        reply = await change(path, {"progress": 50, "title": "Other"})
+        assert (reply.status, reply.code) == (409, "invalid_transition")
+    assert (await api.get(path)).json == was
+    assert (await api.patch(path, {"progress": was["progress"], "title": "Other"})).status == 200
+    if status == "failed":  # it goes on, and may say how far it is
+        assert (await api.patch(path, {"status": "in_progress", "progress": 50})).json["progress"] == 50
+
+
+async def test_what_ends_now_may_say_how_far_it_came(api: Api) -> None:
+    path = f"/tasks/{(await api.task())['id']}"
+    assert (await api.patch(path, {"status": "failed", "progress": 70})).json["progress"] == 70
+
+
 # --- the state machine ----------------------------------------------------------------------------
 
 ROUTE = {

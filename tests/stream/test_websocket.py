@@ -139,6 +139,9 @@ async def test_deliveries_and_metrics_are_told(start: Start) -> None:
             message = await told(ws)
         assert message["delivery"]["connector"] == "console"
         assert message["delivery"]["outcome"] == "delivered"
+        stored = (await api.get("/deliveries?limit=1")).json["deliveries"][0]
+        assert {name: message["delivery"][name] for name in stored} == stored
+        assert stored["state"] == "delivered"
         while message["topic"] != "metrics":
             message = await told(ws)
         assert message["metrics"]["tasks"]["total"] == 1
