@@ -86,7 +86,7 @@ class RateLimitSettings(Section):
     enabled: bool = Field(default=True, description="Whether calls are limited.")
     requests_per_minute: Int = Field(default=60, ge=1, le=10_000_000, description="Calls a minute per key.")
     failed_auth_per_minute: Int = Field(
-        default=30, ge=1, le=1_000_000, description="Calls with a wrong or no key, a minute per address."
+        default=300, ge=1, le=1_000_000, description="Calls with a wrong or no key, a minute per address."
     )
 
 
