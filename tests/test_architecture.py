@@ -44,6 +44,7 @@ ROOMS: Final[dict[str, str]] = {
     "endpoint": "clock errors intake keyring model services store",
     "bulk": "clock intake store",
     "upkeep": "bulk errors intake model services store",
+    "clock_watch": "clock errors services store",
     "webhook_upkeep": "clock config connectors intake services store upkeep webhooks",
     "admission": "delivery errors identity keyring limits secrets services store",
     "middleware": "admission endpoint errors intake keyring services texts",
