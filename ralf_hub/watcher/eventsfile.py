@@ -1,6 +1,7 @@
 """Taking over what is new in the events file, batch by batch, each in one transaction."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -38,6 +39,7 @@ class EventsFile:
         self._intake = intake
         self._clock = clock
         self._state: FileState | None = None
+        self._still: tuple[tuple[int, int], float] | None = None
 
     def stands_at(self, stored: dict[str, Json] | None) -> None:
         """Go on from the stored state; None: from the beginning."""
@@ -52,6 +54,20 @@ class EventsFile:
         """Return whether the file is another than the one that was read, by its looks."""
         events = files.layout.events
         return events is not None and not await asyncio.to_thread(unchanged, events, self._state)
+
+    def _is_settled(self, status: os.stat_result) -> bool:
+        """Return whether the file has not been written to for a moment.
+
+        Its time tells, unless that lies ahead of the clock (another machine's, or one that was set back): then
+        whether it has stood still since an earlier look.
+        """
+        age_s = self._clock.now() / MS_PER_S - status.st_mtime
+        if age_s >= 0:
+            return age_s >= SETTLED_AFTER_S
+        looks, now_s = (status.st_mtime_ns, status.st_size), self._clock.monotonic()
+        if self._still is None or self._still[0] != looks:
+            self._still = looks, now_s
+        return now_s - self._still[1] >= SETTLED_AFTER_S
 
     async def read(
         self,
@@ -69,7 +85,7 @@ class EventsFile:
         if events is None or not (thorough or await self.has_news(files)):
             return False
         try:
-            settled = self._clock.now() / MS_PER_S - events.stat().st_mtime >= SETTLED_AFTER_S
+            settled = self._is_settled(events.stat())
             following = await asyncio.to_thread(
                 follow_events, files.layout, self._settings, self._state, settled=settled, thorough=thorough
             )
