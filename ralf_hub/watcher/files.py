@@ -57,6 +57,7 @@ class Files:
         self._queue = Queue("empty", "id", (), ())
         self._queue_stamp: Stamp | None = None
         self._queued: dict[str, QueueItem] = {}
+        self._priorities: dict[str, str] = {}
         self._features: list[FeatureRecord] = []
         self._feature_problems: list[Problem] = []
         self._walk_problems: list[Problem] = []
@@ -151,6 +152,8 @@ class Files:
     def _settle(self) -> None:
         touched, names_moved = self._shelf.settle()
         self._due.update(dict.fromkeys(touched))
+        for task_id in touched:
+            self._priorities.pop(task_id, None)
         self._news.problems = self._news.problems or self._shelf.problems_moved
         self._shelf.problems_moved = False
         self._read_queue(anyway=names_moved)
@@ -172,6 +175,7 @@ class Files:
         for task_id in self._queued.keys() | queued.keys():
             if self._queued.get(task_id) != queued.get(task_id):
                 self._due[task_id] = None
+                self._priorities.pop(task_id, None)
         self._queued, self._news.ranks = queued, True
 
     # --- what was read ----------------------------------------------------------------------------
@@ -256,12 +260,19 @@ class Files:
         order = taking_order(self._queue)
         for place, item in reversed(list(enumerate(order))):
             task_id = self.name_of(item.id)
-            task = self.task(task_id)
-            own = PRIORITY_RANK[item.priority if task is None else task.fields["priority"]]
+            own = PRIORITY_RANK[self._priority_of(task_id, item)]
             if item.status == PENDING:
                 urgent = min(urgent, own)
             ranks[task_id] = Rank(place, min(urgent, own))
         return ranks
+
+    def _priority_of(self, task_id: str, item: QueueItem) -> str:
+        """Return the priority of a task that stands in the queue; known until its file or its entry changes."""
+        known = self._priorities.get(task_id)
+        if known is None:
+            task = self.task(task_id)
+            known = self._priorities[task_id] = item.priority if task is None else task.fields["priority"]
+        return known
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from ralf_hub.workspace import words
 from ralf_hub.workspace.headers import lines_of
 from ralf_hub.workspace.records import Problem, QueueItem
 from ralf_hub.workspace.scalars import clean_text, json_safe, time_iso
-from ralf_hub.workspace.values import Fields, Piece, UnreadableError, load_yaml, record_pieces, syntax_errors
+from ralf_hub.workspace.values import Fields, UnreadableError, load_yaml, record_pieces, syntax_errors
 
 SECTIONS: Final = ("tasks", "queue", "completed")
 """The top-level lists whose items are tasks."""
@@ -43,9 +43,15 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    section: str
+    """One entry as read: `item` (its line is 0), or None and `why`; `line` and the lines of `damage` as yet relative."""
+
     line: int
-    fields: Fields
+    section: str
+    item: QueueItem | None
+    why: str | None
+    blocks: tuple[str, ...]
+    has_task_id: bool
+    damage: tuple[tuple[int, str], ...] = ()
 
 
 def read_queue(text: str, file: str, zone: tzinfo = UTC) -> Queue:
@@ -57,24 +63,27 @@ def read_queue(text: str, file: str, zone: tzinfo = UTC) -> Queue:
     problems: list[Problem] = []
     chunks = [chunk for chunk in _chunks(text) if chunk[0] in {"", *SECTIONS}]
     if chunks:
-        entries = list(_block_entries(chunks, file, problems))
+        entries = list(_block_entries(chunks, file, zone, problems))
         if not problems:
             problems += [
-                Problem(file, error.line + 1, f"not YAML ({error})") for error in syntax_errors(text)
+                Problem(file, error.line + 1, f"not YAML ({error})")
+                for error in syntax_errors(_without_items(text, chunks))
             ]
     else:
-        entries = list(_other_entries(text, file, problems))
-    key = "task_id" if any("task_id" in entry.fields for entry in entries) else "id"
+        entries = [_entry(*found, zone) for found in _other_entries(text, file, problems)]
     items: dict[str, QueueItem] = {}
     for entry in entries:
-        item = _item(entry, zone, file, problems)
-        if item is not None and item.id in items:
+        item = entry.item
+        if item is None:
+            problems += [Problem(file, entry.line, entry.why)] if entry.why else []
+        elif item.id in items:
             problems.append(
                 Problem(file, entry.line, f"{item.id} stands in the queue twice; the first counts")
             )
-        elif item is not None:
-            items[item.id] = item
+        else:
+            items[item.id] = replace(item, line=entry.line)
     _apply_blocks(entries, items)
+    key = "task_id" if any(entry.has_task_id for entry in entries) else "id"
     return Queue(_schema(entries), key, tuple(items.values()), tuple(problems))
 
 
@@ -87,33 +96,46 @@ def _schema(entries: Sequence[_Entry]) -> str:
 
 
 def _block_entries(
-    chunks: list[tuple[str, int, str]], file: str, problems: list[Problem]
+    chunks: list[tuple[str, int, str]], file: str, zone: tzinfo, problems: list[Problem]
 ) -> Iterator[_Entry]:
     """Yield the items of block lists, the way RALF writes them."""
     for section, line, text in chunks:
         try:
-            for piece in _pieces(text):
-                problems.extend(Problem(file, line + offset, why) for offset, why in piece.damage)
-                yield _Entry(section or "list", line + piece.line, piece.fields)
+            for entry in _entries_in(section or "list", text, zone):
+                problems.extend(Problem(file, line + offset, why) for offset, why in entry.damage)
+                yield replace(entry, line=line + entry.line)
         except UnreadableError as error:
             problems.append(Problem(file, line + error.line, f"not an item ({error}); left out"))
 
 
 @lru_cache(maxsize=ITEMS_KEPT_MAX)
-def _pieces(text: str) -> tuple[Piece, ...]:
-    """Return the records in the text of one item; one that was read before costs a look-up."""
-    return tuple(record_pieces(text))
+def _entries_in(section: str, text: str, zone: tzinfo) -> tuple[_Entry, ...]:
+    """Return what stands in the text of one item; one that was read before costs a look-up."""
+    return tuple(
+        replace(_entry(section, piece.line, piece.fields, zone), damage=piece.damage)
+        for piece in record_pieces(text)
+    )
 
 
-def _other_entries(text: str, file: str, problems: list[Problem]) -> Iterator[_Entry]:
-    """Yield the items of a file without block lists: empty, the engine's, or lists in brackets."""
+def _without_items(text: str, chunks: Sequence[tuple[str, int, str]]) -> str:
+    """Return *text* with each item, which is read by itself, made as short as an item can be."""
+    lines = lines_of(text)
+    for _, line, item in chunks:
+        first = lines[line - 1]
+        count = item.count("\n")
+        lines[line - 1 : line - 1 + count] = [first[: first.index("-")] + "- x", *[""] * (count - 1)]
+    return "\n".join(lines)
+
+
+def _other_entries(text: str, file: str, problems: list[Problem]) -> Iterator[tuple[str, int, Fields]]:
+    """Yield section, line and fields of the items of a file without block lists: empty, the engine's, or lists in brackets."""
     try:
         loaded = load_yaml(text)
     except UnreadableError as error:
         problems.append(Problem(file, error.line + 1, f"not YAML ({error}); nothing read"))
         return
     if isinstance(loaded, dict) and isinstance(loaded.get("next_task"), (str, dict)):
-        yield _engine_entry(loaded)
+        yield "engine", 1, _engine_fields(loaded)
         return
     if not isinstance(loaded, (dict, list)) and loaded is not None:
         problems.append(Problem(file, 1, "neither a mapping nor a list"))
@@ -122,12 +144,12 @@ def _other_entries(text: str, file: str, problems: list[Problem]) -> Iterator[_E
         items = lists.get(section)
         for item in items if isinstance(items, list) else ():
             if isinstance(item, dict):
-                yield _Entry(section, 1, {str(key): value for key, value in item.items()})
+                yield section, 1, {str(key): value for key, value in item.items()}
             else:
                 problems.append(Problem(file, 1, "an item that is no mapping; left out"))
 
 
-def _engine_entry(loaded: dict[object, object]) -> _Entry:
+def _engine_fields(loaded: dict[object, object]) -> Fields:
     """Return the engine's queue, which names one next task."""
     named = loaded["next_task"]
     fields: Fields = {str(k): v for k, v in named.items()} if isinstance(named, dict) else {"task_id": named}
@@ -135,7 +157,7 @@ def _engine_entry(loaded: dict[object, object]) -> _Entry:
     fields.setdefault("status", status or "pending")
     if loaded.get("reasoning"):
         fields.setdefault("reasoning", loaded["reasoning"])
-    return _Entry("engine", 1, fields)
+    return fields
 
 
 def _chunks(text: str) -> Iterator[tuple[str, int, str]]:
@@ -163,12 +185,16 @@ def _whole(lines: Sequence[str]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _item(entry: _Entry, zone: tzinfo, file: str, problems: list[Problem]) -> QueueItem | None:
-    fields = entry.fields
+def _entry(section: str, line: int, fields: Fields, zone: tzinfo) -> _Entry:
+    item = _item(section, fields, zone)
+    why = None if item or section == "list" else "an item without a usable id; left out"
+    blocks = tuple(words.ids_in([fields.get("blocks")]))
+    return _Entry(line, section, item, why, blocks, "task_id" in fields)
+
+
+def _item(section: str, fields: Fields, zone: tzinfo) -> QueueItem | None:
     name = words.filled(fields.get("task_id") or fields.get("id"))
     if name is None or not words.is_id(name):
-        if entry.section != "list":
-            problems.append(Problem(file, entry.line, "an item without a usable id; left out"))
         return None
     status_text, priority_text = fields.get("status"), fields.get("priority")
     metadata = {
@@ -177,14 +203,14 @@ def _item(entry: _Entry, zone: tzinfo, file: str, problems: list[Problem]) -> Qu
     metadata.update(
         {k: json_safe(v) for k, v in (("status_text", status_text), ("priority_text", priority_text)) if v}
     )
-    metadata["section"] = entry.section
+    metadata["section"] = section
     score = fields.get("priority_score")
     return QueueItem(
         id=name,
         title=clean_text(words.filled(fields.get("title")) or name),
-        status=words.status(status_text) or ("completed" if entry.section == "completed" else "pending"),
+        status=words.status(status_text) or ("completed" if section == "completed" else "pending"),
         priority=words.priority(priority_text) or "medium",
-        line=entry.line,
+        line=0,
         priority_score=float(score)
         if isinstance(score, (int, float)) and not isinstance(score, bool)
         else None,
@@ -201,10 +227,9 @@ def _apply_blocks(entries: Sequence[_Entry], items: dict[str, QueueItem]) -> Non
     """Turn each `blocks` into the other item's `depends_on`."""
     waits: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
-        name = str(entry.fields.get("task_id") or entry.fields.get("id"))
-        for blocked in words.ids_in([entry.fields.get("blocks")]):
-            if name in items and blocked in items and blocked != name:
-                waits[blocked].append(name)
+        for blocked in entry.blocks:
+            if entry.item is not None and blocked in items and blocked != entry.item.id:
+                waits[blocked].append(entry.item.id)
     for name, others in waits.items():
         item = items[name]
         items[name] = replace(item, depends_on=tuple(dict.fromkeys([*item.depends_on, *others])))

@@ -1,29 +1,20 @@
 """What the hub writes into queue.yaml: an entry for a new task in its neighbours' shape, and how a task stands."""
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import Final
 
 from ralf_hub.model import (
     COMPLETED,
     IN_PROGRESS,
     PENDING,
-    PRIORITIES,
     PRIORITY_RANK,
     Json,
 )
 from ralf_hub.workspace import words
 from ralf_hub.workspace.queue import read_queue
-from ralf_hub.workspace.surgery_queue import IDS, Item, QueueText, Span, field_value
-from ralf_hub.workspace.surgery_text import (
-    SurgeryError,
-    bare,
-    end_of,
-    like_case,
-    one_line,
-    scalar,
-    split_value,
-)
+from ralf_hub.workspace.surgery_item import IDS, Item, Span, field_value
+from ralf_hub.workspace.surgery_queue import QueueText
+from ralf_hub.workspace.surgery_text import SurgeryError, like_case, one_line, scalar
 from ralf_hub.workspace.wishes import Wish, seconds
 
 SCORES: Final[Mapping[str, float]] = {"critical": 12.0, "high": 8.0, "medium": 5.0, "low": 3.0}
@@ -54,63 +45,53 @@ _OWN_METADATA: Final = (
 _PLANNED = "the file is the planner's and names another task"
 
 
-def add_entry(text: str, wish: Wish, default: str) -> str:
-    """Return queue.yaml *text* with an entry for *wish*; the same text where the task has one.
+def add_entry(queue: QueueText, wish: Wish, default: str) -> bool:
+    """Add an entry for *wish* to *queue*, unless the task has one; returns whether it was added.
 
-    *default* is the list a file without any gets, `tasks` or `queue`. SurgeryError: there is no place for it.
+    *default* is the list a file without any gets, `tasks` or `queue`. SurgeryError, with nothing changed: there is no
+    place for it.
     """
-    if "next_task:" in text and (named := _engine(text, wish)) is not None:
+    if (named := _engine(queue, wish)) is not None:
         return named
-    queue = QueueText(text)
     if queue.find(wish.id) is not None:
-        return text
-    if queue.is_blank:
-        queue = QueueText(queue.insert(len(queue.lines), [f"{default}:"]))
-        if not queue.text.endswith("\n"):
-            queue = QueueText(queue.text + queue.newline)
-    section = queue.target()
+        return False
+    section = default if queue.is_blank else queue.target()
     if section is None:
         raise SurgeryError("no list of tasks in it that an entry could go to")
-    items = queue.of(section)
-    if not items:
-        queue = queue.opened(section)
-    before = _place(items, wish)
-    lines = _entry(queue, section, items, wish)
+    placed = queue.placed(section)
+    lines = _entry(queue, section, [item for _, item in placed], wish)
     _check(section, lines, wish)
-    behind = items[-1].end if items else queue.after_head(section)
-    if _is_airy(queue, items):
-        lines = ["", *lines] if before is None else [*lines, ""]
-    return queue.insert(behind if before is None else before.start, lines)
+    before = _place(placed, wish)
+    blank = "" if not queue.is_airy(placed) else "before" if before is None else "after"
+    if not placed:
+        queue.open(section)
+    queue.insert(before, section, lines, blank=blank)
+    return True
 
 
-def set_entry(text: str, wish: Wish) -> str:
-    """Return queue.yaml *text* with the entry of *wish* as the hub has the task; the same where it has none.
+def set_entry(queue: QueueText, wish: Wish) -> bool:
+    """Make the entry of *wish*, if it has one, say how the hub has the task; returns whether it said something else.
 
-    Only what changed is written. SurgeryError: the entry cannot be changed line by line.
+    Only what changed is written. SurgeryError, with nothing changed: the entry cannot be changed line by line.
     """
-    if "next_task:" in text and (named := _engine(text, wish)) is not None:
+    if (named := _engine(queue, wish)) is not None:
         return named
-    queue = QueueText(text)
     item = queue.find(wish.id)
     if item is None:
-        return text
+        return False
     changes: list[tuple[str, str]] = []
     if "title" in wish.changed and item.text("title") != one_line(wish.title):
         changes.append(("title", field_value(one_line(wish.title), item.fields.get("title"))))
-    if "priority" in wish.changed and words.priority(item.text("priority")) != wish.priority:
+    if "priority" in wish.changed and item.priority != wish.priority:
         changes.append(("priority", _value_like(item, "priority", wish.priority)))
         if "priority_score" in item.fields:
-            others = [other for other in queue.of(item.section) if other.id != wish.id]
+            others = [other for _, other in queue.placed(item.section) if other.id != wish.id]
             changes.append(("priority_score", _score(others, wish)))
     if "status" in wish.changed:
         changes += _standing(item, wish)
-    return queue.changed(item, changes) if changes else text
-
-
-def entry_status(text: str, task_id: str) -> str | None:
-    """Return how the entry of a task stands, in the hub's words; None where it has no entry."""
-    item = QueueText(text).find(task_id)
-    return None if item is None else words.status(item.text("status")) or PENDING
+    if changes:
+        queue.change(item, changes)
+    return bool(changes)
 
 
 def _value_like(item: Item, key: str, value: str) -> str:
@@ -120,7 +101,7 @@ def _value_like(item: Item, key: str, value: str) -> str:
 
 def _standing(item: Item, wish: Wish) -> list[tuple[str, str]]:
     """Return the fields that say how a task stands, as RALF's scripts write them below its status."""
-    if words.status(item.text("status")) == wish.status:
+    if item.status == wish.status:
         return []
     times: dict[str, list[tuple[str, str | None]]] = {
         IN_PROGRESS: [("claimed_by", wish.assignee or HUB), ("claimed_at", wish.started_at or wish.updated_at)],
@@ -139,24 +120,22 @@ def _standing(item: Item, wish: Wish) -> list[tuple[str, str]]:
     return changes
 
 
-def _engine(text: str, wish: Wish) -> str | None:
-    """Return the engine's file with its one next task set or cleared; None where it is no such file."""
-    queue = QueueText(text)
+def _engine(queue: QueueText, wish: Wish) -> bool | None:
+    """Set or clear the one next task of the engine's file; returns whether it changed, None where it is no such file."""
     section = queue.sections.get("next_task")
     if section is None or queue.items:
         return None
     named = words.filled(section.raw)
-    line = queue.lines[section.line]
-    head, _, tail = bare(line).partition(":")
-    rest = split_value(tail.lstrip())[1] + end_of(line)
-    is_open = wish.status == PENDING
-    if named is None and is_open and wish.creates:
-        queue.lines[section.line] = f"{head}: {scalar(wish.id, section.raw)}{rest}"
-    elif named == wish.id and not is_open:
-        queue.lines[section.line] = f"{head}: null{rest}"
-    elif named not in {None, wish.id} and is_open and wish.creates:
+    is_wanted = wish.status == PENDING and wish.creates
+    if named not in {None, wish.id} and is_wanted:
         raise SurgeryError(_PLANNED)
-    return "".join(queue.lines)
+    if named is None and is_wanted:
+        section.say(scalar(wish.id, section.raw))
+    elif named == wish.id and wish.status != PENDING:
+        section.say("null")
+    else:
+        return False
+    return True
 
 
 # --- a new entry ----------------------------------------------------------------------------------
@@ -183,10 +162,9 @@ def _entry(queue: QueueText, section: str, items: Sequence[Item], wish: Wish) ->
 
 def _neighbour(queue: QueueText, items: Sequence[Item]) -> Item | None:
     """Return the entry to write like: the last one that waits, else the last of the list, else of any."""
-    waiting = [item for item in items if words.status(item.text("status")) == PENDING and item.fields]
     usable = [item for item in items if item.fields] or [item for item in queue.items if item.id]
-    found = waiting or usable
-    return found[-1] if found else None
+    waiting = (item for item in reversed(usable) if item.status == PENDING)
+    return next(waiting, usable[-1] if usable else None)
 
 
 def _complete(keys: list[str], section: str, wish: Wish) -> list[str]:
@@ -247,11 +225,11 @@ def _score(items: Sequence[Item], wish: Wish) -> str:
     given = wish.metadata.get("priority_score")
     if isinstance(given, (int, float)) and not isinstance(given, bool):
         return repr(float(given))
-    waiting = [(words.priority(item.text("priority")), _number(item.text("priority_score"))) for item in items
-               if words.status(item.text("status")) == PENDING]  # fmt: skip
     rank = PRIORITY_RANK[wish.priority]
     known = [
-        (PRIORITY_RANK[name], score) for name, score in waiting if name in PRIORITIES and score is not None
+        (PRIORITY_RANK[item.priority], item.score)
+        for item in items
+        if item.status == PENDING and item.priority is not None and item.score is not None
     ]
     equals = [score for other, score in known if other == rank]
     below = max((score for other, score in known if other > rank), default=0.0)
@@ -261,13 +239,6 @@ def _score(items: Sequence[Item], wish: Wish) -> str:
         score = (above + below) / 2 if above > below else above
     score = max(score, below + SCORE_STEP if above is None or below + SCORE_STEP < above else below)
     return repr(round(score, 2))
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _field_lines(key: str, value: Json, column: int, indent: int, like: Span | None) -> list[str]:
@@ -282,28 +253,21 @@ def _field_lines(key: str, value: Json, column: int, indent: int, like: Span | N
     return [f"{head} {value}"]
 
 
-def _place(items: Sequence[Item], wish: Wish) -> Item | None:
-    """Return the entry that *wish* goes before; None: behind all.
+def _place(placed: Sequence[tuple[int, Item]], wish: Wish) -> int | None:
+    """Return the position of the entry that *wish* goes before; None: behind all.
 
     In a list named by `task_id` RALF takes the first entry that waits, so a task stands behind the last one that is
     as urgent. In the others the score decides, and new entries stand at the end.
     """
-    if not items or "task_id" not in items[0].fields:
+    if not placed or "task_id" not in placed[0][1].fields:
         return None
-    waiting = [item for item in items if words.status(item.text("status")) == PENDING]
-    rank = PRIORITY_RANK[wish.priority]
-    less = [i for i in waiting if PRIORITY_RANK[words.priority(i.text("priority")) or "medium"] > rank]
-    as_urgent = [item for item in waiting if item not in less]
-    last = as_urgent[-1].start if as_urgent else -1
-    return next((item for item in less if item.start > last), None)
-
-
-def _is_airy(queue: QueueText, items: Sequence[Item]) -> bool:
-    """Return whether a blank line stands between entries."""
-    pairs = list(pairwise(items))
-    return bool(pairs) and all(
-        not "".join(queue.lines[a.end : b.start]).strip() and a.end < b.start for a, b in pairs
-    )
+    before: int | None = None
+    for position, item in reversed(placed):
+        if item.status == PENDING:
+            if PRIORITY_RANK[item.priority or "medium"] <= PRIORITY_RANK[wish.priority]:
+                break
+            before = position
+    return before
 
 
 def _check(section: str, lines: list[str], wish: Wish) -> None:

@@ -5,204 +5,220 @@ indented, quoted and ordered as the entries around it are.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from typing import Final
 
+from ralf_hub.workspace.surgery_item import Item, dash_indent, is_between, item_of, with_value
 from ralf_hub.workspace.surgery_text import (
     SurgeryError,
     bare,
     end_of,
     lines_with_ends,
     newline_of,
-    plain_value,
-    scalar,
     split_value,
 )
 
 LISTS: Final = ("tasks", "queue")
 """The sections that new entries may go to."""
-IDS: Final = ("task_id", "id")
+BOM: Final = "\ufeff"
 
 _TOP_KEY = re.compile(r"([A-Za-z_][\w-]*):(?:[ \t]+(.*))?$")
 _DOCUMENT = re.compile(r"(?:---|\.\.\.)(?:\s|$)")
-_DASH = re.compile(r"([ ]*)-(?:([ \t]+)(.*))?$")
-_FIELD = re.compile(r"(?P<mark>[\"']?)(?P<key>[A-Za-z_][\w-]*)(?P=mark)[ ]*:(?P<gap>[ \t]+|$)(?P<raw>.*)$")
 _NOTHING = frozenset({"", "[]", "null", "~", "Null", "NULL"})
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """One field of an item: its lines, and the text of its value on the first of them."""
-
-    start: int
-    end: int
-    raw: str
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One entry: its lines, the column of its dash and that of its keys, and its fields."""
-
-    section: str
-    start: int
-    end: int
-    indent: int
-    column: int
-    fields: Mapping[str, Span]
-
-    @property
-    def id(self) -> str:
-        """The task it is about; empty where it names none."""
-        found = next((self.fields[key] for key in IDS if key in self.fields), None)
-        return "" if found is None else plain_value(found.raw)
-
-    def text(self, key: str) -> str:
-        """Return what a field says on its first line, without quotes; empty where there is none."""
-        found = self.fields.get(key)
-        return "" if found is None else plain_value(found.raw)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Section:
-    """One top-level key: its line and the text after its colon."""
+    """One top-level key: its line with its end, and the text after its colon."""
 
     name: str
-    line: int
+    line: str
     raw: str
+
+    def say(self, value: str) -> None:
+        """Put *value* in place of the one on its line; a comment after it stays."""
+        head, _, tail = bare(self.line).partition(":")
+        rest = split_value(tail.lstrip())[1]
+        rest = rest if value or rest.strip() else ""
+        self.line = f"{head}:{' ' if value else ''}{value}{rest}{end_of(self.line)}"
+        self.raw = value
+
+
+Block = Item | Section | str
+"""What a file is cut into: entries, heads of sections, and every other line by itself."""
 
 
 class QueueText:
-    """The text of a queue.yaml, cut into sections and entries by indentation alone, valid YAML or not."""
+    """The text of a queue.yaml, cut by indentation alone, valid YAML or not. It is changed in place.
+
+    Cut once, changed as often as there are tasks to write: what one change costs does not grow with the file.
+    """
 
     def __init__(self, text: str) -> None:
-        self.text = text
         self.newline = newline_of(text)
-        self.lines = lines_with_ends(text)
         self.sections: dict[str, Section] = {}
-        self.items: list[Item] = []
-        self._cut()
+        self._mark = BOM if text.startswith(BOM) else ""
+        self._blocks: list[Block] = []
+        self._by_id: dict[str, Item] = {}
+        self._cut(lines_with_ends(text.removeprefix(BOM)))
 
-    def _cut(self) -> None:
+    @property
+    def text(self) -> str:
+        """The file as it is now."""
+        pieces = [self._mark]
+        for block in self._blocks:
+            if isinstance(block, Item):
+                pieces += block.lines
+            else:
+                pieces.append(block if isinstance(block, str) else block.line)
+        return "".join(pieces)
+
+    def _cut(self, lines: Sequence[str]) -> None:
         section, indent, start = "", -1, -1
-        for number, line in enumerate(self.lines):
-            shown = bare(line).removeprefix("\ufeff") if number == 0 else bare(line)
-            key, dash = _TOP_KEY.match(shown), _DASH.match(shown)
-            begins = dash is not None and (indent < 0 or len(dash[1]) <= indent)
+        for number, line in enumerate(lines):
+            shown = bare(line)
+            key, dash = _TOP_KEY.match(shown), dash_indent(shown)
+            begins = dash is not None and (indent < 0 or dash <= indent)
             if (key or begins or _DOCUMENT.match(shown)) and start >= 0:
-                self.items.append(self._item(section, start, number))
+                self._add(section, indent, lines[start:number])
                 start = -1
             if key:
                 section, indent = key[1], -1
-                self.sections.setdefault(section, Section(section, number, split_value(key[2] or "")[0]))
+                head = Section(section, line, split_value(key[2] or "")[0])
+                self.sections.setdefault(section, head)
+                self._blocks.append(head)
             elif begins and dash is not None:
-                indent, start = len(dash[1]), number
-            elif _DOCUMENT.match(shown):
-                section, indent = "", -1
+                indent, start = dash, number
+            elif start < 0:
+                self._blocks.append(line)
+                if _DOCUMENT.match(shown):
+                    section, indent = "", -1
         if start >= 0:
-            self.items.append(self._item(section, start, len(self.lines)))
+            self._add(section, indent, lines[start:])
 
-    def _item(self, section: str, start: int, end: int) -> Item:
-        dash = _DASH.match(bare(self.lines[start]).removeprefix("\ufeff"))
-        indent = len(dash[1]) if dash else 0
-        while end > start + 1 and _is_between(bare(self.lines[end - 1]), indent):
+    def _add(self, section: str, indent: int, lines: Sequence[str]) -> None:
+        """Add an entry, and what stands between it and the next one."""
+        end = len(lines)
+        while end > 1 and is_between(bare(lines[end - 1]), indent):
             end -= 1
-        first = bool(dash and dash[3])
-        column = indent + 1 + len(dash[2]) if dash and first else self._column(start + 1, end, indent)
-        return Item(section, start, end, indent, column, dict(self._fields(start, end, column, first=first)))
-
-    def _column(self, start: int, end: int, indent: int) -> int:
-        found = (line for line in self.lines[start:end] if line.strip() and not line.lstrip().startswith("#"))
-        line = next(found, None)
-        return indent + 2 if line is None else len(line) - len(line.lstrip(" "))
-
-    def _fields(self, start: int, end: int, column: int, *, first: bool) -> Iterator[tuple[str, Span]]:
-        keys: list[tuple[int, str, str]] = []
-        for number in range(start, end):
-            line = bare(self.lines[number])
-            is_key_line = first if number == start else line[:column].strip() == "" and len(line) > column
-            found = _FIELD.match(line[column:]) if is_key_line and line[column : column + 1] != " " else None
-            if found:
-                keys.append((number, found["key"], found["raw"]))
-        known: set[str] = set()
-        ends = [*(number for number, _, _ in keys[1:]), end] if keys else []
-        for (number, key, raw), following in zip(keys, ends, strict=True):
-            last = following
-            while last > number + 1 and _is_between(bare(self.lines[last - 1]), column):
-                last -= 1
-            if key not in known:
-                known.add(key)
-                yield key, Span(number, last, raw)
+        item = item_of(section, tuple(lines[:end]))
+        self._by_id.setdefault(item.id, item)
+        self._blocks += [item, *lines[end:]]
 
     # --- looking ----------------------------------------------------------------------------------
 
     def find(self, task_id: str) -> Item | None:
         """Return the first entry of the task, or None."""
-        return next((item for item in self.items if item.id == task_id), None)
+        return self._by_id.get(task_id) if task_id else None
 
-    def of(self, section: str) -> list[Item]:
-        """Return the entries of one section that name a task."""
-        return [item for item in self.items if item.section == section and item.id]
+    @property
+    def items(self) -> list[Item]:
+        """All entries, in file order."""
+        return [block for block in self._blocks if isinstance(block, Item)]
+
+    def placed(self, section: str) -> list[tuple[int, Item]]:
+        """Return the entries of one section that name a task, each with its position for `insert`."""
+        return [
+            (position, block)
+            for position, block in enumerate(self._blocks)
+            if isinstance(block, Item) and block.section == section and block.id
+        ]
 
     def target(self) -> str | None:
         """Return the section new entries go to; empty for a list without a key, None where there is no place."""
+        named: dict[str, bool] = {}
+        for item in self.items:
+            named[item.section] = named.get(item.section, False) or bool(item.id)
         for name in LISTS:
-            if name in self.sections and (self.of(name) or self._is_empty(name)):
+            if name in self.sections and (named[name] if name in named else self._is_empty(name)):
                 return name
-        return "" if self.of("") else None
+        return "" if named.get("") else None
 
     def _is_empty(self, name: str) -> bool:
-        return self.sections[name].raw in _NOTHING and not any(i.section == name for i in self.items)
+        """Return whether a section without entries holds nothing else either."""
+        section = self.sections[name]
+        after = self._blocks[self._blocks.index(section) + 1 :]
+        held = takewhile(lambda block: not isinstance(block, Section), after)
+        return section.raw in _NOTHING and all(map(_says_nothing, held))
 
     @property
     def is_blank(self) -> bool:
         """Whether nothing but comments stands in it."""
-        shown = (bare(line).removeprefix("\ufeff").strip() for line in self.lines)
-        return all(not line or line.startswith("#") or line == "---" for line in shown)
+        return all(map(_says_nothing, self._blocks))
+
+    def is_airy(self, placed: Sequence[tuple[int, Item]]) -> bool:
+        """Return whether blank lines, and nothing else, stand between all the entries in *placed*."""
+        gaps = [self._blocks[before + 1 : after] for (before, _), (after, _) in pairwise(placed)]
+        return bool(gaps) and all(gap and all(map(_is_blank, gap)) for gap in gaps)
 
     # --- cutting ----------------------------------------------------------------------------------
 
-    def insert(self, at: int, entry: Sequence[str]) -> str:
-        """Return the text with *entry*, lines without ends, put before line *at*."""
-        before, after = "".join(self.lines[:at]), "".join(self.lines[at:])
-        if before and not before.endswith("\n"):
-            return before + self.newline + self.newline.join(entry)
-        return before + "".join(line + self.newline for line in entry) + after
+    def insert(self, position: int | None, section: str, entry: Sequence[str], *, blank: str = "") -> None:
+        """Put *entry*, lines without ends, before the block at *position*; None: behind the last entry of *section*.
 
-    def opened(self, name: str) -> "QueueText":
-        """Return the text with the empty list of section *name* made ready for entries: `tasks: []` is `tasks:`."""
-        section = self.sections[name]
-        if not section.raw:
-            return self
-        line = self.lines[section.line]
-        head, _, tail = line.partition(":")
-        _, rest = split_value(bare(tail).lstrip())
-        self.lines[section.line] = f"{head}:{rest if rest.strip() else ''}{end_of(line)}"
-        return QueueText("".join(self.lines))
+        *blank* says on which side a blank line goes: `before`, `after`, or nowhere.
+        """
+        at = self._behind(section) if position is None else position
+        at_end = at == len(self._blocks)
+        has_end = not at_end or self._end_line()
+        lines = [line + self.newline for line in entry]
+        if not has_end:  # as the file was without a final newline, it stays
+            lines[-1] = entry[-1]
+        item = item_of(section, tuple(lines))
+        gap = [self.newline] if blank else []
+        self._blocks[at:at] = [*(gap if blank == "before" else []), item, *(gap if blank == "after" else [])]
+        self._by_id.setdefault(item.id, item)
 
-    def after_head(self, name: str) -> int:
-        """Return the line at which the first entry of the empty section *name* belongs."""
-        return self.sections[name].line + 1
+    def _behind(self, section: str) -> int:
+        placed = self.placed(section)
+        if placed:
+            return placed[-1][0] + 1
+        return self._blocks.index(self.sections[section]) + 1
 
-    def changed(self, item: Item, changes: Sequence[tuple[str, str]]) -> str:
-        """Return the text with fields of *item* set: those it has in their place, others below its status."""
+    def _end_line(self) -> bool:
+        """See that the file's last line has an end; returns whether it had one."""
+        if not self._blocks:
+            return True
+        last = self._blocks[-1]
+        lines = last.lines if isinstance(last, Item) else (last if isinstance(last, str) else last.line,)
+        if end_of(lines[-1]):
+            return True
+        if isinstance(last, Item):
+            self._put(len(self._blocks) - 1, last, (*lines[:-1], lines[-1] + self.newline))
+        elif isinstance(last, str):
+            self._blocks[-1] = last + self.newline
+        else:
+            last.line += self.newline
+        return False
+
+    def open(self, name: str) -> None:
+        """Make section *name* ready for entries: `tasks: []` is `tasks:`; at the end of the file where there is none."""
+        section = self.sections.get(name)
+        if section is None:
+            self._end_line()
+            section = self.sections[name] = Section(name, f"{name}:{self.newline}", "")
+            self._blocks.append(section)
+        elif section.raw:
+            section.say("")
+
+    def change(self, item: Item, changes: Sequence[tuple[str, str]]) -> None:
+        """Set fields of *item*: those it has in their place, others below its status."""
         if not item.fields:
             raise SurgeryError(f"the entry of {item.id} is written in braces")
-        lines = list(self.lines)
-        added: list[tuple[str, str]] = []
-        edits: list[tuple[Span, str, str]] = []
-        for key, value in changes:
-            if key in item.fields:
-                edits.append((item.fields[key], key, value))
-            else:
-                added.append((key, value))
-        anchor = item.fields.get("status") or max(item.fields.values(), key=lambda span: span.end)
-        new_lines = [f"{' ' * item.column}{key}: {value}" for key, value in added]
-        cuts = [(span.start, span.end, [self._with_value(span, value)]) for span, _, value in edits]
-        if new_lines:
-            cuts.append((anchor.end, anchor.end, new_lines))
+        lines = list(item.lines)
+        added = [f"{' ' * item.column}{key}: {value}" for key, value in changes if key not in item.fields]
+        cuts = [
+            (item.fields[key].start, item.fields[key].end, [with_value(item, item.fields[key], value)])
+            for key, value in changes
+            if key in item.fields
+        ]
+        if added:
+            anchor = item.fields.get("status") or max(item.fields.values(), key=lambda span: span.end)
+            cuts.append((anchor.end, anchor.end, added))
         for start, end, put in sorted(cuts, key=lambda cut: (cut[0], cut[1]), reverse=True):
-            last = end_of(lines[end - 1]) if end else self.newline
+            last = end_of(lines[end - 1])
             if start == end and not last:  # after a last line without an end
                 lines[end - 1] += self.newline
                 lines[start:end] = [*(line + self.newline for line in put[:-1]), put[-1]]
@@ -210,24 +226,22 @@ class QueueText:
                 lines[start:end] = [line + self.newline for line in put]
             else:
                 lines[start:end] = [put[0] + last]
-        return "".join(lines)
+        self._put(self._blocks.index(item), item, tuple(lines))
 
-    def _with_value(self, span: Span, value: str) -> str:
-        """Return the first line of a field with another value: what stands before it and its comment stay."""
-        line = bare(self.lines[span.start])
-        head = line[: len(line) - len(span.raw)]
-        head = head if head.endswith((" ", "\t")) else f"{head} "
-        old, rest = split_value(span.raw)
-        is_single = span.end == span.start + 1 and old[:1] not in {"|", ">"}
-        return head + value + (rest if is_single else "")
+    def _put(self, position: int, item: Item, lines: tuple[str, ...]) -> None:
+        """Put *lines* in place of those of *item*."""
+        changed = item_of(item.section, lines)
+        self._blocks[position] = changed
+        if self._by_id.get(item.id) is item:
+            self._by_id[item.id] = changed
 
 
-def _is_between(line: str, indent: int) -> bool:
-    """Return whether *line* is blank, or a comment that belongs to nothing deeper than *indent*."""
-    stripped = line.lstrip(" ")
-    return not stripped.strip() or (stripped.startswith("#") and len(line) - len(stripped) <= indent)
+def _is_blank(block: Block) -> bool:
+    return isinstance(block, str) and not block.strip()
 
 
-def field_value(text: str, like: Span | None) -> str:
-    """Return *text* quoted as the field *like*, which has another value."""
-    return scalar(text, "" if like is None else like.raw)
+def _says_nothing(block: Block) -> bool:
+    """Return whether *block* is blank, a comment, or the mark between documents."""
+    return isinstance(block, str) and (
+        _is_blank(block) or block.lstrip().startswith("#") or bare(block) == "---"
+    )

@@ -15,6 +15,7 @@ TITLE_CHARACTERS_MAX: Final = 300
 
 _SPECIAL = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _QUOTED = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*')([ \t]*(?:[ \t]#.*)?)$""")
+_PLAIN_QUOTED = re.compile(r"""'[^']*'|"[^"\\]*\"""")
 _BARE = re.compile(r"(.*?)((?:[ \t]+#.*|[ \t]*))$")
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
@@ -79,6 +80,8 @@ def plain_value(raw: str) -> str:
     value, _ = split_value(raw.strip())
     if value[:1] not in {'"', "'"}:
         return value
+    if _PLAIN_QUOTED.fullmatch(value):
+        return value[1:-1]
     try:
         return str(load_yaml(value))
     except UnreadableError:

@@ -17,6 +17,7 @@ from ralf_hub.workspace.records import Limits
 from ralf_hub.workspace.sources import TASK_FILES, classify
 from ralf_hub.workspace.surgery_entry import add_entry, set_entry
 from ralf_hub.workspace.surgery_events import TAIL_BYTES, Line, record
+from ralf_hub.workspace.surgery_queue import QueueText
 from ralf_hub.workspace.surgery_task import change_task, new_task, slug
 from ralf_hub.workspace.surgery_text import SurgeryError, decode, encode
 from ralf_hub.workspace.tasks import TaskSource, read_task
@@ -156,20 +157,19 @@ class Writer:
         name = self._layout.queue.name
         found = io.read(folder, name, self._limits.queue_bytes_max)
         data, was = found or (b"", None)
-        text = now = decode(data)
+        text = decode(data)
+        queue = QueueText(text)
         touched: list[Done] = []
         for wish, done in zip(wishes, results, strict=True):
             if not isinstance(done, Done):
                 continue
             try:
-                after = add_entry(now, wish, self._default_list()) if wish.creates else now
-                after = set_entry(after, wish)
+                added = wish.creates and add_entry(queue, wish, self._default_list())
+                if set_entry(queue, wish) or added:
+                    touched.append(done)
             except SurgeryError as error:
                 done.notes.append(f"queue.yaml was left as it is: {error}")
-                continue
-            if after != now:
-                touched.append(done)
-                now = after
+        now = queue.text
         if now == text:
             return
         if not io.is_same(folder, name, was):

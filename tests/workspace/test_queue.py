@@ -198,3 +198,23 @@ def test_a_circle_of_dependencies_is_blocked_not_endless():
     text = "tasks:\n- id: T-A\n  blockedBy: [T-B]\n- id: T-B\n  blockedBy: [T-A]\n- id: T-C\n  blockedBy: [T-C]\n"
     ready, blocked = selection_order(read_queue(text, "queue.yaml"))
     assert (ids(ready), ids(blocked)) == (["T-C"], ["T-A", "T-B"])
+
+
+def test_damage_is_found_where_it_stands_though_items_are_read_by_themselves():
+    text = (
+        "queue:\n- id: A\n  title: 'x'\n  status: pending\n\n- id: B\n  status: pending\nmetadata: {a: [}\n"
+    )
+    queue = read_queue(text, "q")
+    assert [(item.id, item.line) for item in queue.items] == [("A", 2), ("B", 6)]
+    assert [problem.line for problem in queue.problems] == [8]
+    shifted = read_queue("# one more line\n" + text, "q")
+    assert [(item.id, item.line) for item in shifted.items] == [("A", 3), ("B", 7)], (
+        "known items, other lines"
+    )
+    assert [problem.line for problem in shifted.problems] == [9]
+
+
+def test_a_dash_further_left_is_damage_as_it_is_to_yaml():
+    text = "queue:\n  - id: A\n    status: pending\n - id: B\n"
+    assert [item.id for item in read_queue(text, "q").items] == ["A", "B"]
+    assert len(read_queue(text, "q").problems) == 1

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ralf_hub.model import PRIORITIES, TASK_STATUSES
 from ralf_hub.workspace.queue import Queue, read_queue
 from ralf_hub.workspace.records import QueueItem
-from ralf_hub.workspace.surgery_entry import add_entry, entry_status, set_entry
+from ralf_hub.workspace.surgery_entry import add_entry, set_entry
+from ralf_hub.workspace.surgery_queue import QueueText
 from ralf_hub.workspace.surgery_text import SurgeryError
 from ralf_hub.workspace.wishes import Wish
 from tests.workspace.helpers import shared_workspace
@@ -26,6 +27,26 @@ NEW = Wish(
     creates=True,
 )
 CHANGED = frozenset({"title", "priority", "status"})
+
+
+def added(text: str, wish: Wish, default: str) -> str:
+    """Return queue.yaml *text* with an entry for *wish*."""
+    queue = QueueText(text)
+    assert add_entry(queue, wish, default) == (queue.text != text)
+    return queue.text
+
+
+def with_set(text: str, wish: Wish) -> str:
+    """Return queue.yaml *text* with the entry of *wish* as it is to be."""
+    queue = QueueText(text)
+    assert set_entry(queue, wish) == (queue.text != text)
+    return queue.text
+
+
+def entry_status(text: str, task_id: str) -> str | None:
+    item = QueueText(text).find(task_id)
+    return None if item is None else item.status
+
 
 # --- files of all families, written as people and scripts write them ------------------------------
 
@@ -167,7 +188,7 @@ def inserted(before: str, after: str) -> str:
 def test_an_entry_is_added_and_every_other_byte_stays(text: str, wish: Wish) -> None:
     before = read_queue(text, "queue.yaml")
     assume(wish.id not in known(before))
-    after = add_entry(text, wish, "tasks")
+    after = added(text, wish, "tasks")
     opened = text.replace(": []", ":", 1) if ": []" in text and len(after) < len(text) + 400 else text
     for start in dict.fromkeys([text, opened, *_openings(text)]):
         try:
@@ -188,7 +209,7 @@ def test_an_entry_is_added_and_every_other_byte_stays(text: str, wish: Wish) -> 
         wish.priority,
         set(wish.depends_on) - {wish.id},
     )
-    assert add_entry(after, wish, "tasks") == after, "twice is once"
+    assert added(after, wish, "tasks") == after, "twice is once"
 
 
 def _openings(text: str) -> list[str]:
@@ -203,7 +224,7 @@ def test_a_change_touches_the_lines_of_its_entry_only(text: str, wish: Wish, dat
     assume(before.items)
     target = data.draw(st.sampled_from(before.items))
     wish = replace(wish, id=target.id, creates=False)
-    after = set_entry(text, wish)
+    after = with_set(text, wish)
     found = read_queue(after, "queue.yaml")
     assert [p.message for p in found.problems] == [p.message for p in before.problems]
     others = {name: item for name, item in known(found).items() if name != target.id}
@@ -211,12 +232,44 @@ def test_a_change_touches_the_lines_of_its_entry_only(text: str, wish: Wish, dat
     new = next(item for item in found.items if item.id == target.id)
     assert (new.status, new.priority) == (wish.status, wish.priority)
     assert [item.id for item in found.items] == [item.id for item in before.items]
-    assert set_entry(after, wish) == after
+    assert with_set(after, wish) == after
     first, last = _span(before, target, text)
     old, new_lines = text.split("\n"), after.split("\n")
     assert new_lines[:first] == old[:first]
     kept = len(old) - last
     assert new_lines[len(new_lines) - kept :] == old[last:]
+
+
+@settings(max_examples=200, deadline=None)
+@given(queues(), st.lists(wishes(), min_size=2, max_size=4), st.data())
+def test_many_changes_at_once_are_the_same_as_one_by_one(
+    text: str, several: list[Wish], data: st.DataObject
+) -> None:
+    """A file is cut once for all that is to be written: nothing of it may be out of place after the first change."""
+    known_ids = [item.id for item in read_queue(text, "queue.yaml").items]
+    several = [
+        replace(wish, id=data.draw(st.sampled_from([*known_ids, f"NEW-{number}"])))
+        for number, wish in enumerate(several)
+    ]
+    queue, one_by_one = QueueText(text), text
+    for wish in several:
+        try:
+            one_by_one = with_set(added(one_by_one, wish, "tasks"), wish)
+        except SurgeryError:
+            with pytest.raises(SurgeryError):
+                add_entry(queue, wish, "tasks")
+            continue
+        add_entry(queue, wish, "tasks")
+        set_entry(queue, wish)
+        assert queue.text == one_by_one
+    assert queue.text == one_by_one
+
+
+def test_a_mark_before_the_first_entry_hides_nothing() -> None:
+    text = "\ufeff- id: A\n  status: pending\n- id: B\n  status: pending\n"
+    done = with_set(text, replace(NEW, id="A", status="completed", changed=frozenset({"status"})))
+    assert done.startswith("\ufeff- id: A\n  status: completed\n")
+    assert [item.id for item in read_queue(added(done, NEW, "tasks"), "q").items] == ["A", "B", NEW.id]
 
 
 def _span(queue: Queue, item: QueueItem, text: str) -> tuple[int, int]:
@@ -266,11 +319,11 @@ def taken_by_awk(text: str) -> str:
     ("priority", "next_one"), [("critical", "TASK-NEW-1"), ("high", "TASK-2"), ("medium", "TASK-2")]
 )
 def test_ralfs_own_awk_takes_the_new_task_when_its_turn_comes(priority: str, next_one: str) -> None:
-    text = add_entry(V2, replace(NEW, priority=priority), "tasks")
+    text = added(V2, replace(NEW, priority=priority), "tasks")
     assert taken_by_awk(text) == next_one
-    text = set_entry(text, replace(NEW, id="TASK-2", status="completed", changed=frozenset({"status"})))
+    text = with_set(text, replace(NEW, id="TASK-2", status="completed", changed=frozenset({"status"})))
     assert taken_by_awk(text) == "TASK-NEW-1", "before the less urgent third"
-    text = set_entry(text, replace(NEW, status="in_progress", changed=frozenset({"status"})))
+    text = with_set(text, replace(NEW, status="in_progress", changed=frozenset({"status"})))
     assert taken_by_awk(text) == "TASK-3"
 
 
@@ -282,7 +335,7 @@ def test_what_is_done_is_written_as_the_stop_hook_writes_it() -> None:
         completed_at="2026-02-09T10:00:00.500Z",
         changed=CHANGED - {"title"},
     )
-    assert set_entry(V2, done) == V2.replace(
+    assert with_set(V2, done) == V2.replace(
         "    priority_score: 7.0\n    status: pending\n",
         '    priority_score: 7.0\n    status: completed\n    completed_at: "2026-02-09T10:00:00Z"\n',
     )
@@ -290,11 +343,11 @@ def test_what_is_done_is_written_as_the_stop_hook_writes_it() -> None:
 
 def test_who_works_on_it_is_written_and_taken_back() -> None:
     started = replace(NEW, id="TASK-2", status="in_progress", assignee="agent-7", started_at="2026-02-09T10:00:00.000Z", changed=frozenset({"status"}))  # fmt: skip
-    text = set_entry(V2, started)
+    text = with_set(V2, started)
     assert (
         '    status: in_progress\n    claimed_by: "agent-7"\n    claimed_at: "2026-02-09T10:00:00Z"\n' in text
     )
-    back = set_entry(text, replace(started, status="pending"))
+    back = with_set(text, replace(started, status="pending"))
     assert "    status: pending\n    claimed_by: null\n    claimed_at: null\n" in back
     assert taken_by_awk(back) == "TASK-2"
 
@@ -302,7 +355,7 @@ def test_who_works_on_it_is_written_and_taken_back() -> None:
 def test_scores_put_a_task_behind_its_equals_and_before_the_less_urgent() -> None:
     text = "tasks:\n"
     for number, priority in enumerate(["low", "high", "high", "critical", "medium", "high"]):
-        text = add_entry(text, replace(NEW, id=f"T-{number}", priority=priority), "tasks")
+        text = added(text, replace(NEW, id=f"T-{number}", priority=priority), "tasks")
     scores = {item.id: item.priority_score for item in read_queue(text, "q").items}
     order = sorted(scores, key=lambda name: (-(scores[name] or 0), name))
     assert order == ["T-3", "T-1", "T-2", "T-5", "T-4", "T-0"]
@@ -311,7 +364,7 @@ def test_scores_put_a_task_behind_its_equals_and_before_the_less_urgent() -> Non
 @pytest.mark.parametrize("default", ["tasks", "queue"])
 @pytest.mark.parametrize("text", ["", "# Queue\n", "\n\n", "---\n", "# no end"])
 def test_an_empty_file_gets_the_list_its_tree_uses(text: str, default: str) -> None:
-    after = add_entry(text, NEW, default)
+    after = added(text, NEW, default)
     assert after.startswith(text)
     queue = read_queue(after, "q")
     assert [item.id for item in queue.items] == ["TASK-NEW-1"]
@@ -323,15 +376,15 @@ ENGINE = "# planner-owned\nversion: 1\nnext_task: {}  # one at a time\nstatus: r
 
 
 def test_the_engines_one_next_task_is_set_where_it_is_free_and_cleared_when_done() -> None:
-    text = add_entry(ENGINE.format("null"), NEW, "tasks")
+    text = added(ENGINE.format("null"), NEW, "tasks")
     assert text == ENGINE.format("TASK-NEW-1")
-    assert set_entry(text, replace(NEW, creates=False, status="completed", changed=CHANGED)) == ENGINE.format(
+    assert with_set(text, replace(NEW, creates=False, status="completed", changed=CHANGED)) == ENGINE.format(
         "null"
     )
     with pytest.raises(SurgeryError, match="another task"):
-        add_entry(ENGINE.format("TASK-2"), NEW, "tasks")
+        added(ENGINE.format("TASK-2"), NEW, "tasks")
     other = replace(NEW, creates=False, status="completed", changed=CHANGED)
-    assert set_entry(ENGINE.format("TASK-2"), other) == ENGINE.format("TASK-2")
+    assert with_set(ENGINE.format("TASK-2"), other) == ENGINE.format("TASK-2")
 
 
 @pytest.mark.parametrize(
@@ -341,27 +394,28 @@ def test_the_engines_one_next_task_is_set_where_it_is_free_and_cleared_when_done
         "stats: {}\nconfig:\n  - a\n",
         "just words\n",
         "tasks: [{id: A, status: pending}]\n",
+        "tasks:\n  first: A\n",
     ],
 )
 def test_a_file_without_a_place_for_entries_is_refused(text: str) -> None:
     with pytest.raises(SurgeryError, match="no list of tasks"):
-        add_entry(text, NEW, "tasks")
+        added(text, NEW, "tasks")
 
 
 def test_an_entry_in_braces_is_refused() -> None:
     text = "tasks:\n- {id: A, status: pending}\n"
     assert entry_status(text, "A") is None
-    assert set_entry(text, replace(NEW, id="A", changed=CHANGED)) == text
+    assert with_set(text, replace(NEW, id="A", changed=CHANGED)) == text
 
 
 def test_a_file_that_is_not_yaml_is_changed_all_the_same() -> None:
     text = 'queue:\n  - task_id: A\n    notes: "an "inner" quote: x\n    status: pending\n  - task_id: B\n    status: pending\n'
     with pytest.raises(yaml.YAMLError):
         yaml.safe_load(text)
-    after = add_entry(text, NEW, "tasks")
+    after = added(text, NEW, "tasks")
     assert "TASK-NEW-1" in inserted(text, after)
     assert (
-        entry_status(set_entry(text, replace(NEW, id="B", status="completed", changed=CHANGED)), "B")
+        entry_status(with_set(text, replace(NEW, id="B", status="completed", changed=CHANGED)), "B")
         == "completed"
     )
 
@@ -374,11 +428,11 @@ def test_every_historical_queue_takes_an_entry_and_a_change(tree: str) -> None:
     for path in sorted(root.rglob("queue.yaml*")):
         text = path.read_bytes().decode()
         before = read_queue(text, "q")
-        after = add_entry(text, NEW, "tasks")
+        after = added(text, NEW, "tasks")
         inserted(text, after)
         assert {n: i for n, i in known(read_queue(after, "q")).items() if n != NEW.id} == known(before)
         for item in before.items:
-            done = set_entry(
+            done = with_set(
                 text,
                 replace(NEW, id=item.id, creates=False, status="completed", changed=frozenset({"status"})),
             )
