@@ -2,10 +2,7 @@
 
 import argparse
 import asyncio
-import json
-import os
 import resource
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -13,9 +10,9 @@ from typing import Final
 import uvloop
 
 from benchmarks import api, drain, growth, memory, recovery, routes, steady, stream, webhook_in
-from benchmarks.report import Row, as_json, machine, markdown, revision
+from benchmarks.keeping import Kept, keep
+from benchmarks.report import Row, machine, markdown
 from benchmarks.setting import Bench
-from ralf_hub.clock import iso, system_now
 
 ALL: Final[dict[str, Callable[[Bench], Awaitable[list[Row]]]]] = {
     "api": api.run,
@@ -31,36 +28,17 @@ ALL: Final[dict[str, Callable[[Bench], Awaitable[list[Row]]]]] = {
     "memory": memory.run,
     "load": memory.long_load,
 }
-RESULTS: Final = Path(__file__).parent / "results"
-SHORT_RESULTS: Final = Path(__file__).parents[1] / "var" / "bench" / "results"
 SHORT: Final = Bench(runs=3, pace=0.2, minutes=0.5)
 
 
-async def measure(name: str, bench: Bench) -> dict[str, object]:
-    """Run one benchmark, print its table, return what is kept of it."""
-    print(f"\n## {name}\n", flush=True)
-    busy, begun = os.getloadavg()[0], time.monotonic()
-    rows = await ALL[name](bench)
-    took = time.monotonic() - begun
-    print(f"{markdown(rows)}\n\n{took:.0f} s", flush=True)
-    return {
-        "benchmark": name,
-        "made_at": iso(system_now()),
-        "revision": revision(),
-        "machine": machine(),
-        "load_before": round(busy, 2),
-        "runs": bench.runs,
-        "pace": bench.pace,
-        "took_s": round(took),
-        "rows": as_json(rows),
-    }
-
-
-async def run(names: list[str], bench: Bench, out: Path) -> None:
+async def run(names: list[str], bench: Bench, out: Path | None, *, short: bool) -> None:
     """Run the named benchmarks one after the other; each is kept as soon as it is done."""
     for name in names:
-        kept = await measure(name, bench)
-        (out / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        print(f"\n## {name}\n", flush=True)
+        begun = Kept.begin(name, bench)
+        found = begun.done(await ALL[name](bench))
+        print(f"{markdown(found.rows)}\n\n{found.took_s:.0f} s", flush=True)
+        keep(found, out, short=short)
 
 
 def main() -> None:
@@ -79,11 +57,9 @@ def main() -> None:
     bench = Bench(given.runs or base.runs, given.pace or base.pace, given.minutes or base.minutes)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for a thousand clients; the hub inherits it
-    out: Path = given.out or (SHORT_RESULTS if given.short else RESULTS)
-    out.mkdir(parents=True, exist_ok=True)
     print(" · ".join(f"{name}: {value}" for name, value in machine().items()))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(given.names or list(ALL), bench, out))
+        runner.run(run(given.names or list(ALL), bench, given.out, short=given.short))
 
 
 if __name__ == "__main__":
