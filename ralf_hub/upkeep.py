@@ -79,8 +79,10 @@ class Upkeep:
     async def advance_jobs(self) -> None:
         """Do the bulk jobs to their end, a step of each in turn; each step is one commit, so a restart goes on from there."""
         hub = self._hub
+        pruned = False
         while running := await hub.db.read(jobs.running):
             for job in running:
+                pruned = pruned or job.kind == "prune"
                 begun = hub.clock.monotonic()
                 if job.kind == "replay":
                     ids = await hub.db.read(partial(next_replays, job=job))
@@ -88,6 +90,8 @@ class Upkeep:
                 else:
                     await hub.db.write(partial(prune_step, job_id=job.id, clock=hub.clock), bulk=True)
                 await self._give_way(begun)
+        if pruned:
+            await self._give_room_back()
 
     async def prune(self) -> None:
         """Forget what is older than the settings say, and give the room back."""
@@ -104,6 +108,11 @@ class Upkeep:
             await self._give_way(begun)
         for table, n in total.items():
             log.info("retention: %d rows of %s forgotten", n, table)
+        await self._give_room_back()
+
+    async def _give_room_back(self) -> None:
+        """Make the file as small as what is in it allows, a few pages at a time."""
+        hub = self._hub
         begun = hub.clock.monotonic()
         while await hub.db.run_alone(retention.vacuum_some):
             await self._give_way(begun)

@@ -1,7 +1,7 @@
 """`backup`, `restore` and `prune`: keeping the database, and keeping it small."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -9,7 +9,15 @@ from ralf_hub.cli import common
 from ralf_hub.cli.common import FAILED, AsJson, CommandError, Config, Db
 
 if TYPE_CHECKING:
+    import sqlite3
+
+    from ralf_hub.clock import Clock
+    from ralf_hub.store.jobs import BulkJob
     from ralf_hub.store.verify import Report
+
+HUB_COMES_WITHIN_S: Final = 5.0
+"""How long a running hub may take for the next step before the command does it: an older one knows no such jobs."""
+LOOK_EVERY_S: Final = 0.05
 
 Destination = Annotated[
     Path, typer.Argument(metavar="DEST", help="The file to make; it must not be there yet.")
@@ -99,23 +107,64 @@ def restore(source: Backup, config: Config = None, db: Db = None, as_json: AsJso
 
 
 def prune(config: Config = None, db: Db = None, as_json: AsJson = False) -> None:
-    """Delete what is older than the settings keep it, a little at a time, also while the hub runs."""
-    from ralf_hub.cli.output import print_json, progress, say
-    from ralf_hub.clock import system_now
-    from ralf_hub.store import retention
+    """Delete what is older than the settings keep it, a little at a time, also while the hub runs.
+
+    It is a job: where the hub runs, the hub does it; killed, it goes on when the hub starts; Ctrl-C cancels it.
+    """
+    from ralf_hub.bulk import new_prune
+    from ralf_hub.cli.output import print_json, say
+    from ralf_hub.clock import Clock
+    from ralf_hub.store import jobs, retention
     from ralf_hub.store.beside import beside, write
 
     settings = common.database_settings(config, db).settings
-    deleted: dict[str, Any] = {}
-    with beside(settings.database.path, writer=True) as conn, progress("prune") as advance:
-        for table, step in retention.steps(retention.cutoffs(settings.retention, system_now())).items():
-            deleted[table] = 0
-            while n := write(conn, step):
-                deleted[table] += n
-                advance(deleted[table], table)
-        retention.vacuum_some(conn)
+    path, clock = settings.database.path, Clock()
+    old = retention.cutoffs(settings.retention, clock.now())
+    with beside(path, writer=True) as conn:
+        made = write(conn, lambda conn: new_prune(conn, old, clock, "command line"))
+        try:
+            job = _pruned(conn, path, made, clock)
+        except KeyboardInterrupt:
+            write(conn, lambda conn: jobs.cancel(conn, made.id, now=clock.iso()))
+            raise
+    deleted = {table: job.parameters["deleted"].get(table, 0) for table in retention.steps(old)}
     if as_json:
-        print_json({"deleted": deleted})
-        return
-    for table, n in deleted.items():
-        say(f"{table:<18}{n:>10,}")
+        print_json({"deleted": deleted, "job": job.id, "state": job.state})
+    else:
+        for table, n in deleted.items():
+            say(f"{table:<18}{n:>10,}")
+    if job.state == "cancelled":
+        raise CommandError(f"the job {job.id} was cancelled; what it deleted stays deleted")
+
+
+def _pruned(conn: "sqlite3.Connection", path: Path, job: "BulkJob", clock: "Clock") -> "BulkJob":
+    """Wait for the hub to do *job*, or do it here where none runs or it does not come to it; return how it ended."""
+    from functools import partial
+    from threading import Event
+
+    from ralf_hub.bulk import prune_step
+    from ralf_hub.cli.output import progress
+    from ralf_hub.store import jobs, retention
+    from ralf_hub.store.beside import write
+    from ralf_hub.store.schema import is_served
+
+    pause, seen = Event(), clock.monotonic()
+    step = partial(prune_step, job_id=job.id, clock=clock)
+    with progress("prune", job.total) as advance:
+        while job.state == "running":
+            begun = clock.monotonic()
+            if begun - seen < HUB_COMES_WITHIN_S and is_served(path):
+                pause.wait(LOOK_EVERY_S)
+            else:
+                write(conn, step)
+                pause.wait(clock.monotonic() - begun)  # the turn of others, who only ask now and then
+            now = jobs.get(conn, job.id)
+            if now is None:
+                raise CommandError(f"the job {job.id} is no longer there")
+            if now.done != job.done:
+                seen = clock.monotonic()
+            job = now
+            advance(job.done, "")
+    while not is_served(path) and retention.vacuum_some(conn):
+        pass
+    return job

@@ -10,7 +10,7 @@ from ralf_hub.store.rows import scalar
 
 SLICE: Final = 20
 """Rows that one statement deletes at most."""
-STEP_S: Final = 0.004
+STEP_S: Final = 0.006
 """How long a step goes on with further slices before what it did is committed and others have their turn."""
 FREE_PAGES_KEPT: Final = 256
 """Free pages that stay in the file for what comes next: 1 MiB."""
@@ -162,9 +162,10 @@ def count_old(conn: sqlite3.Connection, cutoffs: Cutoffs) -> int:
 
 
 def vacuum_some(conn: sqlite3.Connection, pages: int = VACUUM_PAGES) -> bool:
-    """Give up to *pages* free pages back to the file system; return whether there are more to give back."""
+    """Give up to *pages* free pages back to the file system; return whether there are more. Outside any transaction."""
     free = scalar(conn, "PRAGMA freelist_count") - FREE_PAGES_KEPT
     if free <= 0:
         return False
-    conn.execute(f"PRAGMA incremental_vacuum({min(pages, free)})").fetchall()
+    # Not `execute`: the statement returns a row without columns per page, and Python would stop after the first.
+    conn.executescript(f"PRAGMA incremental_vacuum({min(pages, free)})")
     return bool(free > pages)

@@ -281,3 +281,18 @@ class FileLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def is_served(database: Path) -> bool:
+    """Return whether a hub seems to serve *database*: the process noted beside it lives.
+
+    The lock itself is not tried: that could keep out a hub that starts at this moment.
+    """
+    try:
+        pid = int(json.loads(FileLock(database).path.read_bytes()[:4096])["pid"])
+        os.kill(pid, 0)
+    except PermissionError:
+        return True  # somebody else's, and there
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return False
+    return pid != os.getpid()

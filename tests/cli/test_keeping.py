@@ -1,11 +1,15 @@
 """`ralf-hub backup`, `restore` and `prune`."""
 
 import os
+import subprocess
 
 import pytest
 
-from ralf_hub.store.schema import FileLock
-from tests.cli.helpers import Place
+from ralf_hub.store.retention import FREE_PAGES_KEPT
+from ralf_hub.store.schema import FileLock, is_served
+from tests.cli.helpers import WITHIN_S, Place, interrupt, running
+from tests.journeys.hub import free_port
+from tests.support import eventually
 
 
 def test_a_backup_is_proved(day: Place) -> None:
@@ -68,6 +72,25 @@ def test_no_restore_below_a_running_hub(day: Place) -> None:
     assert day.ok("restore", "copy.db").code == 0
 
 
+@pytest.mark.parametrize(
+    ("noted", "served"),
+    [
+        (f'{{"pid": {os.getppid()}}}', True),
+        (f'{{"pid": {os.getpid()}}}', False),
+        ('{"pid": 1}', True),
+        ('{"pid": 4194305}', False),
+        ('{"pid": 99999999999999999999}', False),
+        ("{}", False),
+        ("", False),
+        ("[]", False),
+    ],
+)
+def test_whether_a_hub_runs_is_told_by_its_process(day: Place, noted: str, served: bool) -> None:  # noqa: FBT001
+    assert not is_served(day.folder / "elsewhere.db")
+    FileLock(day.db).path.write_text(noted, encoding="utf-8")
+    assert is_served(day.db) is served
+
+
 def test_a_backup_that_is_none(day: Place) -> None:
     done = day.invoke("restore", "nowhere.db")
     assert (done.code, done.err) == (1, f"ralf-hub: {day.folder / 'nowhere.db'}: there is no such file\n")
@@ -99,6 +122,73 @@ def test_prune_deletes_what_is_old_and_finished(day: Place) -> None:
     assert report["clean"]
     assert report["pruned"] == 1
     assert day.ok("prune").out.splitlines()[0].split() == ["deliveries", "0"]
+    assert day.rows("SELECT kind, state, created_by, done FROM jobs ORDER BY rowid") == [
+        ("prune", "done", "command line", 4),
+        ("prune", "done", "command line", 0),
+    ]
+
+
+def old_deliveries(day: Place, count: int) -> None:
+    day.rows(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+        "INSERT INTO outbox (event_id, event_seq, event_type, connector, action, payload, state, last_error, "
+        "next_attempt_at, created_at) SELECT 'old_' || i, 1, 'x', 'shop', 'notify', '{}', 'dead', 'x', '', "
+        "'2001-01-01T00:00:00.000Z' FROM n",
+        count,
+    )
+
+
+async def pruning(day: Place, process: "subprocess.Popen[str]") -> None:
+    """Wait until the command is in the middle of it."""
+
+    def begun() -> bool:
+        assert process.poll() is None, process.communicate()
+        return int(day.value("SELECT coalesce(max(done), 0) FROM jobs")) > 0
+
+    await eventually(begun, within_s=WITHIN_S)
+
+
+async def test_prune_that_is_killed_goes_on_where_it_was_when_a_hub_starts(day: Place) -> None:
+    old_deliveries(day, 15_000)
+    with running(day.spawn("prune")) as process:
+        await pruning(day, process)
+    ((state, done),) = day.rows("SELECT state, done FROM jobs")
+    assert (state, 0 < done < 15_000) == ("running", True)
+    with running(day.spawn("serve", "--port", str(free_port()))):
+        ended = [("done", 15_000)]
+        await eventually(lambda: day.rows("SELECT state, done FROM jobs") == ended, within_s=WITHIN_S)
+    assert day.value("SELECT count(*) FROM outbox WHERE event_id LIKE 'old%'") == 0
+
+
+async def test_prune_that_is_interrupted_is_cancelled(day: Place) -> None:
+    old_deliveries(day, 15_000)
+    with running(day.spawn("prune")) as process:
+        await pruning(day, process)
+        ended = interrupt(process)
+    assert (ended.code, ended.err) == (130, "ralf-hub: interrupted\n")
+    ((state, done),) = day.rows("SELECT state, done FROM jobs")
+    assert (state, 0 < done < 15_000) == ("cancelled", True)
+    assert day.value("SELECT count(*) FROM outbox") == 15_006 - done
+
+
+async def test_prune_that_somebody_else_cancels_says_so(day: Place) -> None:
+    old_deliveries(day, 15_000)
+    with running(day.spawn("prune")) as process:
+        await pruning(day, process)
+        day.rows("UPDATE jobs SET state = 'cancelled'")
+        _, said = process.communicate(timeout=WITHIN_S)
+        assert process.returncode == 1
+    assert "was cancelled; what it deleted stays deleted" in said
+
+
+def test_prune_gives_the_room_back(day: Place) -> None:
+    old_deliveries(day, 15_000)
+    day.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    before = day.db.stat().st_size
+    day.ok("prune")
+    day.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert day.db.stat().st_size < before / 4
+    assert day.value("PRAGMA freelist_count") <= FREE_PAGES_KEPT
 
 
 @pytest.mark.parametrize("days", ["0", "-1"])
