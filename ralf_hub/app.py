@@ -195,7 +195,7 @@ def _tell_recorded(hub: Services, item: Finished) -> None:
     """Count one recorded try and tell live readers of it."""
     delivery, outcome = item.claimed.delivery, item.outcome
     if isinstance(outcome, Delivered):
-        hub.meters.delivered(delivery.connector, item.duration_ms)
+        hub.meters.delivered(delivery.connector, item.duration_ms, hub.clock.now())
     if hub.stream.wants_deliveries:
         now = hub.db.peek(lambda conn: outbox.get(conn, delivery.id)) or delivery
         tried = {"outcome": outcome.name, "duration_ms": item.duration_ms, "at": item.started_at}

@@ -13,8 +13,30 @@ ROWS_MAX: Final = 10_000
 """Usage rows that may wait to be written; beyond it new endpoints or keys wait for the next flush."""
 
 
+MINUTES: Final = 30
+"""Minutes of which is known what was delivered in each."""
+MINUTE_MS: Final = 60_000
 BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the histograms' buckets, in seconds; one more takes what is longer."""
+
+
+class PerMinute:
+    """How often something happened in each of the last minutes."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+
+    def add(self, now_ms: int) -> None:
+        """Count one."""
+        minute = now_ms // MINUTE_MS
+        if minute not in self._counts:
+            self._counts = {known: n for known, n in self._counts.items() if known > minute - MINUTES}
+        self._counts[minute] = self._counts.get(minute, 0) + 1
+
+    def last(self, now_ms: int) -> list[int]:
+        """Return the counts of the last minutes, the present one at the end."""
+        minute = now_ms // MINUTE_MS
+        return [self._counts.get(known, 0) for known in range(minute - MINUTES + 1, minute + 1)]
 
 
 class Latencies:
@@ -68,6 +90,7 @@ class Meters:
     by_status: dict[int, int] = field(default_factory=dict)
     api: Latencies = field(default_factory=Latencies)
     deliveries: dict[str, Latencies] = field(default_factory=dict)
+    delivered_each_minute: PerMinute = field(default_factory=PerMinute)
     usage: dict[tuple[str, str, str], Usage] = field(default_factory=dict)
 
     def answered(
@@ -90,8 +113,9 @@ class Meters:
         elif status >= 400:  # noqa: PLR2004 - HTTP
             row.errors_4xx += 1
 
-    def delivered(self, connector: str, duration_ms: float) -> None:
-        """Note how long one successful attempt took."""
+    def delivered(self, connector: str, duration_ms: float, now_ms: int) -> None:
+        """Note a successful attempt, how long it took and when it was recorded."""
+        self.delivered_each_minute.add(now_ms)
         series = self.deliveries.get(connector)
         if series is None:
             series = self.deliveries[connector] = Latencies()

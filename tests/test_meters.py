@@ -1,6 +1,15 @@
 """Counters count, quantiles are of the last samples, usage is handed over whole."""
 
-from ralf_hub.meters import ROWS_MAX, SAMPLES_MAX, Latencies, Meters, Usage, count_statuses
+from ralf_hub.meters import (
+    MINUTES,
+    ROWS_MAX,
+    SAMPLES_MAX,
+    Latencies,
+    Meters,
+    PerMinute,
+    Usage,
+    count_statuses,
+)
 
 
 def test_quantiles_of_nothing_one_and_many() -> None:
@@ -75,8 +84,20 @@ def test_rows_that_wait_are_bounded_and_known_ones_go_on() -> None:
 
 def test_latencies_of_deliveries_are_kept_by_connector() -> None:
     meters = Meters(started_ms=0)
-    meters.delivered("slack", 5)
-    meters.delivered("slack", 15)
-    meters.delivered("jira", 100)
+    meters.delivered("slack", 5, 0)
+    meters.delivered("slack", 15, 0)
+    meters.delivered("jira", 100, 0)
     assert {name: series.count for name, series in meters.deliveries.items()} == {"slack": 2, "jira": 1}
     assert meters.deliveries["jira"].quantiles()["p50_ms"] == 100
+
+
+def test_what_happened_in_each_minute_is_forgotten_after_half_an_hour() -> None:
+    minutes, minute = PerMinute(), 60_000
+    for moment in (0, 59_999, 60_000, 5 * minute):
+        minutes.add(moment)
+    assert minutes.last(5 * minute)[-6:] == [2, 1, 0, 0, 0, 1]
+    assert len(minutes.last(0)) == MINUTES
+    assert sum(minutes.last(MINUTES * minute)) == 2
+    minutes.add(100 * minute)
+    assert minutes.last(100 * minute) == [0] * (MINUTES - 1) + [1]
+    assert len(minutes._counts) == 1

@@ -23,13 +23,20 @@ class EventQuery(Query):
     """Which events, and how long to wait for one."""
 
     after: int = Field(default=0, ge=0, le=2**53, description="Events with a higher `seq`.")
+    before: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**53,
+        description="Events with a lower `seq`, the last one first; not waited for.",
+    )
     type: str | None = Field(
         default=None, max_length=2_000, description="Only these types, separated by commas."
     )
     task_id: str | None = Field(default=None, max_length=128, description="Only events of this task.")
     limit: Limit = Field(default=50, description="Events at most.")
     cursor: str | None = Field(
-        default=None, description="`next_cursor` of the page before; it counts instead of `after`."
+        default=None,
+        description="`next_cursor` of the page before; it counts instead of `after`, or of `before` where that is given.",
     )
     wait: float = Field(
         default=0, ge=0, le=WAIT_S_MAX, description="Seconds to wait where there is none yet."
@@ -55,12 +62,13 @@ async def list_events(call: Call) -> Answer:
 
     def look(conn: sqlite3.Connection) -> tuple[int, list[Event]]:
         # The order matters: whoever goes on after `last_seq` must not miss what is committed in between.
-        last_seq = events.bounds(conn)[1]
-        return last_seq, events.after(
-            conn, _start(query), limit=query.limit + 1, types=types, task_id=query.task_id
-        )
+        last_seq, start = events.bounds(conn)[1], _start(query)
+        which: Any = {"limit": query.limit + 1, "types": types, "task_id": query.task_id}
+        if query.before is None:
+            return last_seq, events.after(conn, start, **which)
+        return last_seq, events.before(conn, start, after=query.after, **which)
 
-    deadline = hub.clock.monotonic() + query.wait
+    deadline = hub.clock.monotonic() + (query.wait if query.before is None else 0)
     seen = hub.feed.last_seq
     last_seq, found = await hub.db.read(look)
     while not found and (left := deadline - hub.clock.monotonic()) > 0 and not hub.stopping:
@@ -82,9 +90,9 @@ async def list_events(call: Call) -> Answer:
 
 
 def _start(query: EventQuery) -> int:
-    """Return the `seq` to go on after. HubError `invalid_cursor`."""
+    """Return the `seq` to go on after, or before. HubError `invalid_cursor`."""
     if query.cursor is None:
-        return query.after
+        return query.after if query.before is None else query.before
     if not (query.cursor.isascii() and query.cursor.isdigit() and len(query.cursor) <= CURSOR_DIGITS_MAX):
         raise HubError("This cursor was not given out by this list.", code="invalid_cursor")
     return int(query.cursor)

@@ -77,10 +77,14 @@ async def metrics_document(hub: Services) -> Json:
     for name, numbers in deliveries.items():
         series = hub.meters.deliveries.get(name)
         numbers.update(series.quantiles() if series else {"p50_ms": None, "p95_ms": None, "p99_ms": None})
+        channel = hub.dispatcher.channels.get(name)
+        numbers["breaker"] = channel.state.breaker if channel is not None else None
+        numbers["paused"] = channel is not None and channel.state.paused
     return {
         "tasks": tasks,
         "queue": queue,
         "deliveries": deliveries,
+        "delivered_per_minute": hub.meters.delivered_each_minute.last(now_ms),
         "webhooks": webhooks,
         "api": {
             "requests": hub.meters.requests,

@@ -261,7 +261,16 @@ SCHEMAS: Final[dict[str, Schema]] = {
         error_description=text(),
     ),
     "Health": obj("", status=text(enum=["ok", "failing"]), version=text(), settings=text(), checks=OPEN),
-    "Metrics": obj("", tasks=OPEN, queue=OPEN, deliveries=OPEN, webhooks=OPEN, api=OPEN, process=OPEN),
+    "Metrics": obj(
+        "",
+        tasks=OPEN,
+        queue=OPEN,
+        deliveries={"type": "object", "additionalProperties": OPEN, "description": "By connector."},
+        delivered_per_minute=many(number(), "Of the last 30 minutes, the present one at the end."),
+        webhooks=OPEN,
+        api=OPEN,
+        process=OPEN,
+    ),
     "Usage": obj("", **{"from": text(), "to": text(), "by": text(), "usage": many(OPEN), "total": COUNTS}),
     "WebhookTaken": {
         "description": "`{id, status, event_id, task_id}`, or what the service asks for.",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ralf_hub.model import Event
-from ralf_hub.store.rows import dump, load, scalar
+from ralf_hub.store.rows import Where, dump, load, scalar
 
 _COLUMNS: Final = "seq, id, type, source, task_id, occurred_at, recorded_at, data"
 
@@ -67,16 +67,40 @@ def after(
     task_id: str | None = None,
 ) -> list[Event]:
     """Return up to *limit* events after *seq*, in order."""
-    conditions, values = ["seq > ?"], [seq]
+    return _between(conn, "ASC", limit, types, task_id, after=seq)
+
+
+def before(
+    conn: sqlite3.Connection,
+    seq: int,
+    *,
+    limit: int,
+    types: Sequence[str] = (),
+    task_id: str | None = None,
+    after: int = 0,
+) -> list[Event]:
+    """Return up to *limit* events before *seq* and after *after*, the last one first."""
+    return _between(conn, "DESC", limit, types, task_id, after=after, before=seq)
+
+
+def _between(
+    conn: sqlite3.Connection,
+    order: str,
+    limit: int,
+    types: Sequence[str],
+    task_id: str | None,
+    *,
+    after: int,
+    before: int | None = None,
+) -> list[Event]:
+    where = Where.of(task_id=task_id)
+    where.add("seq > ?", after)
+    if before is not None:
+        where.add("seq < ?", before)
     if types:
-        conditions.append("type IN (SELECT value FROM json_each(?))")
-        values.append(dump(list(types)))  # type: ignore[arg-type]
-    if task_id is not None:
-        conditions.append("task_id = ?")
-        values.append(task_id)  # type: ignore[arg-type]
+        where.add("type IN (SELECT value FROM json_each(?))", dump(list(types)))
     rows = conn.execute(
-        f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join(conditions)} ORDER BY seq LIMIT ?",
-        (*values, limit),
+        f"SELECT {_COLUMNS} FROM events{where.sql} ORDER BY seq {order} LIMIT ?", (*where.values, limit)
     ).fetchall()
     return [_make(row) for row in rows]
 

@@ -241,3 +241,19 @@ async def test_an_event_someone_else_writes_ends_a_wait_within_a_second(api: Api
     conn.close()
     async with asyncio.timeout(1):
         assert [event["id"] for event in (await waiting).json["events"]] == ["evt_x"]
+
+
+async def test_the_last_ones_first(api: Api) -> None:
+    for number in range(1, 8):
+        await api.post("/events", {"type": "odd" if number % 2 else "even"})
+
+    async def seqs(query: str) -> list[int]:
+        return [event["seq"] for event in (await api.get(f"/events?{query}")).json["events"]]
+
+    assert await seqs("before=9007199254740992&limit=3") == [7, 6, 5]
+    assert await seqs("before=5&type=odd") == [3, 1]
+    assert await seqs("before=7&after=4&wait=60") == [6, 5]
+    assert await seqs("before=0") == await seqs("before=1") == []
+    assert [event["seq"] for event in await api.listed("/events?before=8", "events")] == [7, 6, 5, 4, 3, 2, 1]
+    for bad in ("before=-1", "before=x", "before=1&before=2", "before=3&cursor=x"):
+        assert (await api.get(f"/events?{bad}")).status == 400

@@ -97,6 +97,12 @@ async def test_deliveries_by_connector(start: Start, sink: Receiver, clock: Sett
     assert sink_numbers["success_rate"] == 0.75
     counted = ("pending", "delivered", "dead", "cancelled", "oldest_pending_age_s")
     assert [sink_numbers[name] for name in counted] == [2, 3, 1, 0, 7.0]
+    assert (sink_numbers["breaker"], sink_numbers["paused"], numbers["idle"]["paused"]) == (
+        "closed",
+        True,
+        False,
+    )
+    assert sum((await metrics(api))["delivered_per_minute"]) == 3
     assert 0 <= sink_numbers["p50_ms"] <= sink_numbers["p95_ms"] <= sink_numbers["p99_ms"]
     assert [numbers["idle"][name] for name in (*counted, "success_rate", "p50_ms")] == [
         0,
