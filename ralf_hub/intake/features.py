@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ralf_hub.intake.ledger import Ledger
-from ralf_hub.model import COMPLETED, Feature
+from ralf_hub.model import COMPLETED, FINAL_STATUSES, Feature, Task
 from ralf_hub.store import features
 
 
@@ -20,12 +20,21 @@ def ensure(ledger: Ledger, feature_id: str, *, source: str) -> None:
         )
 
 
-def deliver_if_done(ledger: Ledger, feature_id: str, *, source: str, notify: bool = True) -> None:
-    """Deliver the feature when none of its tasks is open or failed any more."""
-    feature = features.get(ledger.conn, feature_id)
+def deliver_if_done(
+    ledger: Ledger, was: Task | None, task: Task, *, source: str, notify: bool = True
+) -> None:
+    """Deliver the feature of *task* if *task*, which was *was* before, ended and was the last one that was open.
+
+    Every task of the feature is completed or cancelled then, and at least one is completed: what was only ever
+    cancelled delivers nothing. A failed task may be tried again, so it is one that is open.
+    """
+    has_ended = task.status in FINAL_STATUSES and (was is None or was.status not in FINAL_STATUSES)
+    if task.feature_id is None or not has_ended:
+        return
+    feature = features.get(ledger.conn, task.feature_id)
     if feature is None or feature.delivered_at is not None or feature.tasks_completed == 0:
         return
-    if not features.has_unfinished(ledger.conn, feature_id):
+    if not features.has_unfinished(ledger.conn, feature.id):
         deliver(ledger, feature, source=source, notify=notify)
 
 

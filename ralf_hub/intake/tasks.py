@@ -125,8 +125,7 @@ def change(
         occurred_at=occurred_at,
         data={**_facts(task), "previous_status": was.status, "changes": _shown(wanted), **(data or {})},
     )
-    if task.feature_id is not None and task.status == COMPLETED != was.status:
-        deliver_if_done(ledger, task.feature_id, source=source)
+    deliver_if_done(ledger, was, task, source=source)
     return task
 
 

@@ -78,7 +78,7 @@ def _record(
 ) -> None:
     task_id = None if record.task_id is None else name_of(record.task_id)
     task = None if task_id is None else tasks.get(ledger.conn, task_id)
-    before = None if task is None else task.status
+    was = task
     if task is not None and not first:
         if workspace.take_told(ledger.conn, task.id, record.type):
             return  # its folder moved first, and that was told: one change is one event
@@ -92,8 +92,8 @@ def _record(
         occurred_at=record.occurred_at,
         notify=notify,
     )
-    if task is not None and task.feature_id and task.status == COMPLETED != before:
-        deliver_if_done(ledger, task.feature_id, source=SOURCE, notify=notify)
+    if was is not None and task is not None:
+        deliver_if_done(ledger, was, task, source=SOURCE, notify=notify)
 
 
 def _settled(ledger: Ledger, task: Task, record: EventRecord) -> Task:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ralf_hub.intake.features import deliver
+from ralf_hub.intake.features import deliver, deliver_if_done
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.intake.tasks import settle
 from ralf_hub.model import COMPLETED, STATUS_EVENT, Feature, Json, Task
@@ -24,10 +24,18 @@ FEATURE_DONE: Final = frozenset({"completed", "delivered"})
 
 def take_tasks(ledger: Ledger, changed: Sequence[FileTask], *, first: bool, notify: bool) -> None:
     """Take over tasks that are new in the files or changed there. The *first* import makes no events."""
-    for task in changed:
-        seen = workspace.task_seen(ledger.conn, task.id)
-        told = _take_task(ledger, task, seen, first=first, notify=notify)
-        _remember(ledger, task, told)
+    ended: list[tuple[Task | None, Task]] = []
+    for found in changed:
+        seen = workspace.task_seen(ledger.conn, found.id)
+        was = tasks.get(ledger.conn, found.id)
+        if was is None:
+            task, told = _create(ledger, found, first=first, notify=notify), None
+        else:
+            task, told = _take_task(ledger, was, found, seen, first=first, notify=notify)
+        _remember(ledger, found, told)
+        ended.append((was, task))
+    for was, task in [] if first else ended:  # after all of them: a feature may have got a new task, too
+        deliver_if_done(ledger, was, task, source=SOURCE, notify=notify)
 
 
 def adopt_tasks(ledger: Ledger, written: Sequence[FileTask]) -> None:
@@ -43,24 +51,21 @@ def _remember(ledger: Ledger, task: FileTask, told: str | None) -> None:
 
 
 def _take_task(
-    ledger: Ledger, found: FileTask, seen: TaskSeen | None, *, first: bool, notify: bool
-) -> str | None:
-    was = tasks.get(ledger.conn, found.id)
-    if was is None:
-        _create(ledger, found, first=first, notify=notify)
-        return None
+    ledger: Ledger, was: Task, found: FileTask, seen: TaskSeen | None, *, first: bool, notify: bool
+) -> tuple[Task, str | None]:
+    """Take over what changed of a task; returns it, and the event that told of another status."""
     if seen is None:  # made by the hub itself, or known from events alone: the files confirm it
-        return None
+        return was, None
     merged = merge(was, found, seen)
     changes = dict(merged.wanted)
     if merged.metadata is not None:
         changes["metadata"] = merged.metadata
     task = settle(ledger, was, changes) if changes else was
     if first or not (merged.wanted or merged.lost):
-        return None
+        return task, None
     kind = STATUS_EVENT[task.status] if task.status != was.status else "task_updated"
     ledger.record(kind, source=SOURCE, task=task, data=_data(was, task, merged), notify=notify)
-    return kind if task.status != was.status else None
+    return task, kind if task.status != was.status else None
 
 
 def _data(was: Task, task: Task, merged: Merged) -> dict[str, Json]:
@@ -79,7 +84,7 @@ def _data(was: Task, task: Task, merged: Merged) -> dict[str, Json]:
     return data
 
 
-def _create(ledger: Ledger, found: FileTask, *, first: bool, notify: bool) -> None:
+def _create(ledger: Ledger, found: FileTask, *, first: bool, notify: bool) -> Task:
     at = found.created_at or ledger.now
     fields: dict[str, Any] = dict(found.fields)
     task = Task(
@@ -95,6 +100,7 @@ def _create(ledger: Ledger, found: FileTask, *, first: bool, notify: bool) -> No
     if not first:
         data = {"title": task.title, "status": task.status, "priority": task.priority}
         ledger.record("task_created", source=SOURCE, task=task, data=data, notify=notify)
+    return task
 
 
 def take_features(ledger: Ledger, found: Sequence[FeatureRecord], *, first: bool, notify: bool) -> None:

@@ -1,8 +1,9 @@
+from dataclasses import replace
 from typing import Any
 
 from ralf_hub.intake.features import deliver, deliver_if_done
 from ralf_hub.intake.tasks import TaskDraft, change, create
-from ralf_hub.store import features
+from ralf_hub.store import features, tasks
 from tests.intake.conftest import Desk, poster
 
 
@@ -46,7 +47,6 @@ def test_a_feature_is_delivered_with_its_last_task_and_only_once(desk: Desk) -> 
     assert desk.outbox("lane") == [("feature:F-1",)]
     made(desk, "T-4")
     moved(desk, "T-4", status="completed")
-    deliver_if_done(desk.ledger, "F-1", source="api")
     assert delivered(desk) == 1
     feature = features.get(desk.conn, "F-1")
     assert feature is not None
@@ -65,9 +65,31 @@ def test_an_open_or_failed_task_holds_its_feature(desk: Desk) -> None:
 
 def test_a_feature_of_which_nothing_was_done_is_not_delivered(desk: Desk) -> None:
     made(desk, "T-1")
+    made(desk, "T-2")
     moved(desk, "T-1", status="cancelled")
-    deliver_if_done(desk.ledger, "F-1", source="api")
-    deliver_if_done(desk.ledger, "F-unknown", source="api")
+    moved(desk, "T-2", status="cancelled")
+    assert delivered(desk) == 0
+
+
+def test_cancelling_the_last_open_task_delivers_what_the_others_completed(desk: Desk) -> None:
+    for n in range(3):
+        made(desk, f"T-{n}")
+    moved(desk, "T-0", status="completed")
+    moved(desk, "T-1", status="cancelled")
+    assert delivered(desk) == 0
+    moved(desk, "T-2", status="cancelled")
+    assert desk.kinds()[-2:] == ["task_cancelled", "feature_delivered"]
+    made(desk, "T-3")
+    moved(desk, "T-3", status="cancelled")
+    assert delivered(desk) == 1, "once"
+
+
+def test_a_task_of_no_feature_or_of_one_nobody_knows_delivers_nothing(desk: Desk) -> None:
+    made(desk, "T-1", None)
+    moved(desk, "T-1", status="completed")
+    task = tasks.get(desk.conn, "T-1")
+    assert task is not None
+    deliver_if_done(desk.ledger, None, replace(task, feature_id="F-unknown"), source="api")
     assert delivered(desk) == 0
 
 

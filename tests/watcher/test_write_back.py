@@ -166,6 +166,53 @@ async def test_a_folder_that_moves_before_its_record_is_told_once(tmp_path: Path
         assert await hub.rows("SELECT recorded, standing FROM workspace_records") == [(1, 1)]
 
 
+async def feature_events(hub: House) -> list[tuple[str, str]]:
+    return await hub.rows(
+        "SELECT data ->> 'feature_id', json(data -> 'tasks') FROM events WHERE type = 'feature_delivered'"
+    )
+
+
+@pytest.mark.parametrize("last", ["completed", "cancelled"])
+async def test_a_feature_is_delivered_when_the_last_folder_moves(
+    tmp_path: Path, root: Path, last: str
+) -> None:
+    (root / "plans/features").mkdir(parents=True)
+    (root / "plans/features/FEATURE-031-doors.md").write_text("# FEATURE-031: Doors\n\n**Status:** active\n")
+    for number in range(3):
+        write_task(root, f"TASK-{number}", feature="F-031")
+    async with house(tmp_path, root) as hub:
+
+        async def moved(number: int, folder: str) -> None:
+            target = root / "tasks" / folder / f"TASK-{number}"
+            target.parent.mkdir(exist_ok=True)
+            (root / f"tasks/active/TASK-{number}").rename(target)
+            await hub.looked()
+
+        await moved(0, "completed")
+        await moved(1, "cancelled")
+        assert await feature_events(hub) == []
+        await moved(2, last)
+        done = 2 if last == "completed" else 1
+        assert await feature_events(hub) == [("F-031", f'{{"total":3,"completed":{done}}}')]
+        write_task(root, "TASK-3", folder="completed", feature="F-031")
+        await hub.looked()
+        assert len(await feature_events(hub)) == 1, "once"
+
+
+async def test_a_feature_that_gets_a_task_as_another_one_ends_goes_on(tmp_path: Path, root: Path) -> None:
+    (root / "plans/features").mkdir(parents=True)
+    (root / "plans/features/FEATURE-031-doors.md").write_text("# FEATURE-031: Doors\n\n**Status:** active\n")
+    write_task(root, "TASK-1", feature="F-031")
+    async with house(tmp_path, root) as hub:
+        async with hub.follower.turn:  # one commit of a planner brings both
+            (root / "tasks/completed").mkdir()
+            (root / "tasks/active/TASK-1").rename(root / "tasks/completed/TASK-1")
+            write_task(root, "TASK-2", feature="F-031")
+        await hub.looked()
+        assert (await hub.events("TASK-1"))["task_completed"] == 1
+        assert await feature_events(hub) == []
+
+
 # --- both at once ---------------------------------------------------------------------------------
 
 
