@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check format lint types bench fuzz-api docs lock clean
+.PHONY: help run test check contract connector-table format lint types bench fuzz-api docs lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || cat $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: lint types ## everything that must pass: format, lint, types, all tests
 
 check: lint types ## the same without the journeys, which start real processes
 	$(PYTEST) -m "not journey" $(ARGS)
+
+connector-table: $(VENV)/.dev ## write down in docs/connectors.md what a run of the tests shows of every connector
+	$(PYTEST) -q -p tests.connectors.table tests/connectors/test_every_action.py tests/journeys/test_one_object.py
 
 format: $(VENV)/.dev ## put the code into its form and mend what can be mended without thought
 	$(BIN)/ruff format .

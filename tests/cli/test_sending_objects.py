@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cli.helpers import Place
-from tests.connectors.test_one_object import EACH_SERVICE, Service
+from tests.connectors.services import EACH_WITH_OBJECTS, Service
 from tests.doubles.jira import EMAIL, TOKEN
 
 
@@ -23,7 +23,7 @@ def settings(place: Place, service: Service, double: Any, **more: str) -> None:
     )
 
 
-@pytest.mark.parametrize("service", EACH_SERVICE)
+@pytest.mark.parametrize("service", EACH_WITH_OBJECTS)
 async def test_a_sample_becomes_one_object_with_all_that_belongs_to_it(
     service: Service, place: Place
 ) -> None:
@@ -36,7 +36,7 @@ async def test_a_sample_becomes_one_object_with_all_that_belongs_to_it(
     assert not place.db.exists()
 
 
-@pytest.mark.parametrize("service", EACH_SERVICE)
+@pytest.mark.parametrize("service", EACH_WITH_OBJECTS)
 async def test_a_check_asks_and_posts_nothing(service: Service, place: Place) -> None:
     async with service.double(lambda: 0) as double:
         settings(place, service, double)
@@ -46,7 +46,7 @@ async def test_a_check_asks_and_posts_nothing(service: Service, place: Place) ->
         assert {seen.method for seen in double.seen} == {"GET"}
 
 
-@pytest.mark.parametrize("service", EACH_SERVICE)
+@pytest.mark.parametrize("service", EACH_WITH_OBJECTS)
 async def test_a_dry_run_shows_no_secret_in_any_form(service: Service, place: Place) -> None:
     async with service.double(lambda: 0) as double:
         settings(place, service, double, **({"auth": "query"} if service.kind == "trello" else {}))

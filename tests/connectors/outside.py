@@ -1,7 +1,7 @@
 """Connectors that keep an object per task, tried on real parts: database, intake, dispatcher, and a service's double."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from tests.support import SettableClock, connect, eventually, rows
 
 STEP_S = 61.0
 """Longer than any wait a connector asks for in these tests."""
+STEPS_MAX = 300
+"""More attempts than any of these lives takes: what goes on after them would go on for ever."""
 
 
 class Outside:
@@ -41,17 +43,19 @@ class Outside:
 
     async def settle(self) -> dict[str, tuple[str, str | None]]:
         """Let everything be delivered or die, moving the clock when all wait; return state and error by action."""
-        while not self.house.settled():
+        for _ in range(STEPS_MAX):
+            if self.house.settled():
+                return self.deliveries()
             await self.next_attempt()
-        return self.deliveries()
+        raise AssertionError(f"not settled: {self.rows()}")
 
     async def next_attempt(self) -> None:
-        """Wait for one more attempt, moving the clock where all wait."""
+        """Wait for one more attempt, moving the clock where all wait; the last one may have just been made."""
         tried = self.attempts
         if not self._may_go_now():
             self.clock.advance(STEP_S)
             self.house.dispatcher.wake()
-        await eventually(lambda: self.attempts > tried)
+        await eventually(lambda: self.attempts > tried or self.house.settled())
 
     async def replay(self) -> None:
         """Make what is dead due again, as an operator would, and let it settle."""
@@ -119,14 +123,19 @@ class Outside:
 
 @asynccontextmanager
 async def outside(
-    path: Path, clock: SettableClock, kind: str, *others: Connector, **settings: Any
+    path: Path,
+    clock: SettableClock,
+    kind: str,
+    *others: Connector,
+    env: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Outside]:
-    """Start a hub's inner rooms on the database at *path*, with one connector of *kind*."""
+    """Start a hub's inner rooms on the database at *path*, with one connector of *kind*; *env* is more of its world."""
     async with House(path, clock.clock) as house:
         made = connector_class(kind)
-        env = ConnectorEnv(clock=clock.clock, hub_url=HUB)
+        given = ConnectorEnv(clock=clock.clock, hub_url=HUB, **(env or {}))
         house.intake.hub_url = HUB
-        house.connectors[kind] = made(kind, made.settings_model(**settings), env)
+        house.connectors[kind] = made(kind, made.settings_model(**settings), given)
         house.connectors |= {other.name: other for other in others}
         await house.start()
         yield Outside(house, clock, kind)

@@ -2,7 +2,8 @@
 
     python -m tests.doubles.slack --port 0 --log FILE
 
-`tests/doubles/test_slack.py` holds it to the real `slack_sdk`. What it refuses, and with which words, follows
+`tests/doubles/test_slack.py` holds it to the real `slack_sdk`, and what it is sent is held to the models and arguments
+of that package: Slack publishes no description of its API any more. What it refuses, and with which words, follows
 https://docs.slack.dev/reference/methods/chat.postMessage and https://docs.slack.dev/reference/block-kit/blocks.
 """
 
@@ -16,7 +17,8 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.doubles.server import Double, Log, arguments, serve
+from tests.doubles.server import Double, Log, Seen, arguments, serve
+from tests.doubles.slack_contract import violation
 
 TOKEN = "xoxb-test-0123456789"
 CHANNEL, CHANNEL_NAME = "C0123456789", "ralf-updates"
@@ -77,8 +79,10 @@ class Workspace:
 class Slack(Double):
     """Slack with one app, one bot token and one incoming webhook."""
 
-    def __init__(self, log: Log | None = None) -> None:
+    def __init__(self, log: Log | None = None, now: Callable[[], int] | None = None) -> None:
         super().__init__()
+        self.now = now or (lambda: time.time_ns() // 1_000_000)
+        self.held_to_sdk = True
         self.workspace = Workspace()
         self._log = log or Log(None)
         self._last_ts = 0
@@ -109,6 +113,9 @@ class Slack(Double):
             *(web.post(f"/api/{name}", self._method(name, method)) for name, method in methods.items()),
             *(web.get(f"/api/{name}", self._method(name, method)) for name, method in methods.items()),
         ]
+
+    def violation(self, seen: Seen) -> str | None:
+        return violation(seen) if self.held_to_sdk else None
 
     # --- incoming webhook -------------------------------------------------------------------------
 
@@ -261,7 +268,7 @@ class Slack(Double):
         return next((m for m in self.messages if m.channel == channel and m.ts == ts), None)
 
     def _ts(self) -> str:
-        self._last_ts = max(self._last_ts + 1, time.time_ns() // 1000)
+        self._last_ts = max(self._last_ts + 1, self.now() * 1000)
         return f"{self._last_ts // 1_000_000}.{self._last_ts % 1_000_000:06d}"
 
     def _keep(self, message: Message) -> None:

@@ -1,5 +1,6 @@
 """The double of Slack is one that the real `slack_sdk` takes for Slack."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from slack_sdk.models.blocks import (
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
-from tests.doubles.server import Fault
+from tests.doubles.server import Fault, Seen
 from tests.doubles.slack import CHANNEL, TOKEN, Slack
 
 BLOCKS = [
@@ -114,6 +115,7 @@ async def test_pages(slack: Slack) -> None:
 )
 @pytest.mark.filterwarnings("ignore:The top-level `text`:UserWarning")  # its absence is what is tried
 async def test_it_refuses_as_slack_does(slack: Slack, given: dict[str, Any], error: str) -> None:
+    slack.held_to_sdk = False
     with pytest.raises(SlackApiError) as caught:
         await client(slack).chat_postMessage(**given)
     assert caught.value.response["error"] == error
@@ -143,3 +145,23 @@ async def test_limits_are_told_as_slack_tells_them(slack: Slack) -> None:
     with pytest.raises(SlackApiError) as caught:
         await client(slack).chat_postMessage(channel=CHANNEL, text="x")
     assert caught.value.response.headers["Retry-After"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/api/chat.postMessage", {"channel": CHANNEL, "nonsense": 1}, "no argument nonsense"),
+        ("/api/chat.update", {"client": 1}, "no argument client"),
+        ("/api/chat.update", {"blocks": [{"type": "nonsense"}]}, "there is no block"),
+        (
+            "/services/T/B/x",
+            {"blocks": [{"type": "header", "text": {"type": "plain_text", "text": "x" * 151}}]},
+            "cannot exceed 150 characters",
+        ),
+    ],
+)
+def test_what_is_sent_is_held_to_the_sdk(path: str, body: Any, words: str) -> None:
+    headers = {"content-type": "application/json; charset=utf-8"}
+    found = Slack().violation(Seen("POST", path, {}, headers, json.dumps(body).encode()))
+    assert found is not None
+    assert words in found
