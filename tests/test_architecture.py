@@ -73,6 +73,7 @@ OUTWARD: Final = frozenset(
 
 OUTWARD_ALLOWED: Final = {
     "delivery/transport.py": {"aiohttp.ClientSession", "aiohttp.TCPConnector"},
+    "cli/top_feed.py": {"aiohttp.ClientSession", "aiohttp.TCPConnector"},  # a client of the hub, in another process
     "delivery/notifier.py": {"apprise"},
     "delivery/smtp.py": {"aiosmtplib", "socket.socket"},
     # It listens: the port is taken before anything else starts, so that one that is in use is told at once.

@@ -9,6 +9,7 @@ from ralf_hub.cli.checking import check
 from ralf_hub.cli.common import Commands
 from ralf_hub.cli.sending import send
 from ralf_hub.cli.starting import init
+from ralf_hub.cli.top import top
 from ralf_hub.cli.verifying import verify
 from ralf_hub.cli.why import why
 
@@ -50,6 +51,7 @@ app.add_typer(of_keys, name="keys")
 
 app.command()(events.emit)
 app.command()(events.tail)
+app.command()(top)
 
 of_outbox = typer.Typer(no_args_is_help=True, help="Deliveries: what leaves, what has left, what is stuck.")
 of_outbox.command("list")(outbox.list_)
