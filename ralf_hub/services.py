@@ -23,6 +23,7 @@ from ralf_hub.model import Json
 from ralf_hub.secrets import Redactor
 from ralf_hub.store import keys, usage
 from ralf_hub.store.database import Database
+from ralf_hub.store.room import Room
 from ralf_hub.store.write_check import WriteCheck
 from ralf_hub.stream.broadcast import Broadcaster
 from ralf_hub.stream.tickets import Tickets
@@ -76,6 +77,10 @@ class Services:
     """What was found wrong with the database while the hub serves; it ends then."""
     end: Callable[[], None] = field(default=lambda: None)
     """Asks whoever runs the hub to stop it."""
+    room: Room | None = None
+    """How much is left of the disk, when that was last looked at."""
+    table_bytes: Mapping[str, int] = field(default_factory=dict)
+    """How large each table is with its indexes, when that was last looked at."""
     stopping: bool = False
     background: dict[str, Callable[[], bool]] = field(default_factory=dict)
     """The loops that must be running: name -> whether it is."""

@@ -13,24 +13,29 @@ from ralf_hub.intake.ledger import Ledger
 from ralf_hub.intake.queue import expire_leases
 from ralf_hub.model import Json
 from ralf_hub.services import Services
-from ralf_hub.store import jobs, retention, tasks
+from ralf_hub.store import jobs, metrics, retention, room, tasks
 from ralf_hub.store.checkpoint import Checkpointer
 from ralf_hub.store.file_check import FileCheck
+from ralf_hub.store.room import Room
 
 log = logging.getLogger(__name__)
 
 GIVEN_WAY_S_MAX: Final = 0.05
+MEASURED_EVERY_S: Final = 600.0
+MEASURED_EVERY_TIMES: Final = 200
+"""And as often as takes a two-hundredth of the time."""
 ALERTED_WITHIN_S: Final = 3.0
 """How long the connectors have to tell of a damaged database before the hub ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """Something to do every so many seconds."""
+    """Something to do every so many seconds, for the first time after so many or at once."""
 
     name: str
     every_s: float
     do: Callable[[], Awaitable[None]]
+    at_once: bool = False
 
 
 class Upkeep:
@@ -40,6 +45,7 @@ class Upkeep:
         self._hub = hub
         self._checkpointer = checkpointer
         self._version = -1
+        self._measure_at = 0.0
         self.chores = (
             Chore("outside changes", 0.4, self.notice_outside_changes),
             Chore("leases", 1.0, self.end_leases),
@@ -47,16 +53,20 @@ class Upkeep:
             Chore("checkpoints", 0.25, checkpointer.step),
             Chore("usage", 5.0, hub.write_usage),
             Chore("retention", 600.0, self.prune),
+            Chore("room", 10.0, self.look_at_room, at_once=True),
+            Chore("sizes", 15.0, self.measure_tables, at_once=True),
         )
 
     async def repeat(self, chore: Chore) -> None:
         """Do *chore* until cancelled."""
-        while True:
+        if not chore.at_once:
             await asyncio.sleep(chore.every_s)
+        while True:
             try:
                 await chore.do()
             except Exception:
                 log.exception("chore %s failed; it is tried again", chore.name)
+            await asyncio.sleep(chore.every_s)
 
     async def notice_outside_changes(self) -> None:
         """See what someone else wrote: a command, or a person with sqlite3."""
@@ -110,6 +120,28 @@ class Upkeep:
             log.info("retention: %d rows of %s forgotten", n, table)
         await self._give_room_back()
 
+    async def look_at_room(self) -> None:
+        """See how much is left of the disk, and tell once when it is little and once when there is enough again."""
+        hub = self._hub
+        hub.room = found = await asyncio.to_thread(room.look, hub.db.path, hub.settings.database.free_mib_min)
+        since = await hub.db.read(room.low_since)
+        if since is None and found.is_little:
+            log.warning("the disk of the database is nearly full: %s", found.words)
+            await hub.intake.accept(partial(_tell_of_room, found=found, is_little=True))
+        elif since is not None and found.is_enough:
+            log.info("there is room on the disk of the database again: %s", found.words)
+            await hub.intake.accept(partial(_tell_of_room, found=found, is_little=False))
+
+    async def measure_tables(self) -> None:
+        """See how large the tables are, every ten minutes; a large file, which takes long, less often."""
+        hub = self._hub
+        begun = hub.clock.monotonic()
+        if begun < self._measure_at:
+            return
+        hub.table_bytes = await asyncio.to_thread(metrics.table_bytes, hub.db.path)
+        ended = hub.clock.monotonic()
+        self._measure_at = ended + max(MEASURED_EVERY_S, MEASURED_EVERY_TIMES * (ended - begun))
+
     async def _give_room_back(self) -> None:
         """Make the file as small as what is in it allows, a few pages at a time."""
         hub = self._hub
@@ -145,6 +177,23 @@ async def check_whole_file(hub: Services, alerted_within_s: float = ALERTED_WITH
     except StorageError as error:
         log.error("the connectors cannot be told of it: %s", error)  # noqa: TRY400 - told whole
     hub.end()
+
+
+def _tell_of_room(ledger: Ledger, found: Room, *, is_little: bool) -> None:
+    """Record an alert that the disk is nearly full, or that it is no longer, and note which was last told."""
+    message = (
+        f"The disk of the hub's database is nearly full: {found.words}. When it is full, the hub takes nothing more."
+        if is_little
+        else f"There is room on the disk of the hub's database again: {found.words}."
+    )
+    data: dict[str, Json] = {
+        "code": "disk_low",
+        "severity": "error" if is_little else "info",
+        "resolved": not is_little,
+        "message": message,
+    }
+    ledger.record("system_alert", source="hub", data=data)
+    room.note_low(ledger.conn, ledger.now if is_little else None)
 
 
 def _tell_of_damage(ledger: Ledger) -> None:

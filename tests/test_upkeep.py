@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from ralf_hub.intake.ledger import Ledger
 from ralf_hub.intake.queue import claim
 from ralf_hub.intake.tasks import TaskDraft, create
 from ralf_hub.services import Services
-from ralf_hub.store import jobs, retention, schema
+from ralf_hub.store import jobs, metrics, retention, room, schema
 from ralf_hub.store.checkpoint import Checkpointer
 from ralf_hub.store.jobs import BulkJob
-from ralf_hub.upkeep import Chore, Upkeep, check_whole_file
+from ralf_hub.store.room import Room
+from ralf_hub.upkeep import MEASURED_EVERY_TIMES, Chore, Upkeep, check_whole_file
 from tests.api.helpers import EVERYTHING, settings, webhook
 from tests.support import SettableClock, eventually, rows
 
@@ -381,3 +383,67 @@ async def test_a_small_file_is_not_read_again(hub: Services, caplog: pytest.LogC
     assert hub.db.whole
     assert "file check" not in {task.get_name() for task in asyncio.all_tasks()}
     assert "end to end" not in caplog.text
+
+
+# --- room -----------------------------------------------------------------------------------------
+
+
+async def test_people_are_told_once_that_the_disk_is_nearly_full_and_once_that_it_is_not(
+    hub: Services, upkeep: Upkeep, clock: SettableClock, db_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [1_000]
+    monkeypatch.setattr(room, "look", lambda _path, _mib: Room(free[0], 10_000, 1_000))
+
+    async def told(bytes_free: int) -> list[tuple[object, ...]]:
+        free[0] = bytes_free
+        await upkeep.look_at_room()
+        return rows(
+            db_path,
+            "SELECT data ->> 'resolved', data ->> 'severity' FROM events WHERE data ->> 'code' = 'disk_low' ORDER BY seq",
+        )
+
+    assert await told(1_000) == []
+    assert await told(999) == [(0, "error")]
+    assert await told(10) == [(0, "error")]
+    again = Upkeep(hub, upkeep._checkpointer)  # as after a restart: the episode goes on
+    await again.look_at_room()
+    assert await told(1_100) == [(0, "error")], "not yet clearly more"
+    assert await told(1_250) == [(0, "error"), (1, "info")]
+    assert await told(5_000) == [(0, "error"), (1, "info")]
+    assert await told(1) == [(0, "error"), (1, "info"), (0, "error")]
+    assert hub.room is not None
+    assert hub.room.free_bytes == 1
+
+
+async def test_the_limit_is_a_setting_that_counts_at_once(
+    hub: Services, upkeep: Upkeep, db_path: Path
+) -> None:
+    await upkeep.look_at_room()
+    assert hub.room is not None
+    assert hub.room.little_bytes <= 256 * 1024 * 1024
+    hub.loaded = settings(db_path, database={"free_mib_min": 1})
+    await upkeep.look_at_room()
+    assert hub.room.little_bytes == 1024 * 1024
+
+
+async def test_the_tables_are_measured_now_and_then(
+    hub: Services, upkeep: Upkeep, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    seconds = [0.0]
+    monkeypatch.setattr(hub, "clock", replace(clock.clock, monotonic=lambda: seconds[0]))
+
+    def look(path: Path) -> dict[str, int]:
+        looks.append(path)
+        seconds[0] += 30  # a large file
+        return {"outbox": 7}
+
+    monkeypatch.setattr(metrics, "table_bytes", look)
+    await upkeep.measure_tables()
+    await upkeep.measure_tables()
+    seconds[0] += 30 * MEASURED_EVERY_TIMES - 1
+    await upkeep.measure_tables()
+    assert (len(looks), hub.table_bytes) == (1, {"outbox": 7})
+    seconds[0] += 1
+    await upkeep.measure_tables()
+    assert len(looks) == 2

@@ -175,6 +175,12 @@ class DatabaseSettings(Section):
     path: HubPath = Field(
         default=Path("var/ralf-hub.db"), description="The database file; its folder is made."
     )
+    free_mib_min: Int = Field(
+        default=256,
+        ge=1,
+        le=1_048_576,
+        description="People are warned below so much free space, MiB; on a small disk, below a tenth of it.",
+    )
 
 
 def _yaml_off(value: Any) -> Any:

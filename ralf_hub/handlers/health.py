@@ -27,6 +27,7 @@ async def health(call: Call) -> Answer:
         "database": "ok" if storage is None else storage,
         "deliveries": "ok" if not late else f"late without cause: {', '.join(late)}",
         "background": "ok" if not dead_loops else f"stopped: {', '.join(dead_loops)}",
+        "disk": "ok" if hub.room is None or not hub.room.is_little else f"nearly full: {hub.room.words}",
         # The problem itself names files and keys; it stands in the log, not in an answer that is open to all.
         "settings": "ok"
         if hub.settings_problem is None
@@ -95,6 +96,8 @@ async def metrics_document(hub: Services) -> Json:
             "uptime_s": round((now_ms - hub.meters.started_ms) / MS_PER_S, 3),
             "rss_bytes": metrics.rss_bytes(),
             "db_bytes": metrics.file_bytes(hub.db.path),
+            "table_bytes": dict(hub.table_bytes),
+            "disk_free_bytes": hub.room.free_bytes if hub.room else None,
         },
     }
 

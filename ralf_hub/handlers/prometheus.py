@@ -111,6 +111,17 @@ class _Snapshot(Collector):
         yield GaugeMetricFamily("ralf_hub_uptime_seconds", "Time since the start.", value=process["uptime_s"])
         yield GaugeMetricFamily("ralf_hub_resident_memory_bytes", "Memory held.", value=process["rss_bytes"])
         yield GaugeMetricFamily("ralf_hub_database_bytes", "Size of the database.", value=process["db_bytes"])
+        sizes = GaugeMetricFamily(
+            "ralf_hub_table_bytes", "Size of a table with its indexes.", labels=["table"]
+        )
+        for table, n in process["table_bytes"].items():
+            sizes.add_metric([table], n)
+        if process["table_bytes"]:
+            yield sizes
+        if process["disk_free_bytes"] is not None:
+            yield GaugeMetricFamily(
+                "ralf_hub_disk_free_bytes", "Room left for the database.", value=process["disk_free_bytes"]
+            )
         tables = GaugeMetricFamily("ralf_hub_table_rows", "Highest row number of a table.", labels=["table"])
         for table, n in self.tables.items():
             tables.add_metric([table], n)

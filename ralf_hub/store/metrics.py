@@ -2,12 +2,13 @@
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 from ralf_hub.clock import MS_PER_S, iso, parse_iso
 from ralf_hub.model import TASK_STATUSES
-from ralf_hub.store import outbox, tasks
+from ralf_hub.store import outbox, schema, tasks
 from ralf_hub.store.rows import scalar
 
 DAY_MS: Final = 86_400 * 1000
@@ -94,6 +95,23 @@ def rss_bytes() -> int:
 def file_bytes(path: Path) -> int:
     """Return the size of the database with its write-ahead log."""
     return sum(part.stat().st_size for part in (path, path.with_name(path.name + "-wal")) if part.exists())
+
+
+def table_bytes(path: Path) -> dict[str, int]:
+    """Return how many bytes each table takes with its indexes; nothing where this SQLite cannot tell.
+
+    Reads every page, so it is for a thread; each tree by itself, so that the log can be cleared in between.
+    """
+    found: dict[str, int] = {}
+    with closing(schema.connect(path, writer=False)) as conn:
+        trees = conn.execute("SELECT name, tbl_name FROM sqlite_schema WHERE rootpage > 0").fetchall()
+        for name, table in trees:
+            try:
+                size = scalar(conn, "SELECT sum(pgsize) FROM dbstat WHERE name = ?", (name,))
+            except sqlite3.OperationalError:  # it was built without: https://www.sqlite.org/dbstat.html
+                return {}
+            found[table] = found.get(table, 0) + (size or 0)
+    return found
 
 
 def table_sizes(conn: sqlite3.Connection) -> dict[str, int]:

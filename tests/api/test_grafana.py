@@ -48,6 +48,7 @@ async def page(start: Start) -> str:
     api: Api = await start(connectors={"console": {}})
     await api.task()
     await eventually(lambda: api.hub.meters.deliveries.get("console"))
+    await eventually(lambda: api.hub.room and api.hub.table_bytes)  # looked at by the clock
     return (await api.call("GET", "/metrics")).body.decode()
 
 

@@ -51,7 +51,7 @@ async def test_all_is_well(api: Api) -> None:
             "status": "ok",
             "version": __version__,
             "settings": api.hub.loaded.fingerprint,
-            "checks": dict.fromkeys(("database", "deliveries", "background", "settings"), "ok"),
+            "checks": dict.fromkeys(("database", "deliveries", "background", "disk", "settings"), "ok"),
         },
     )
 

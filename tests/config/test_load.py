@@ -70,7 +70,7 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
 
 def test_an_unknown_key_that_is_near_no_other(tmp_path: Path) -> None:
     found = problems(tmp_path, "[database]\nzzz = 1\n")
-    assert found["database.zzz"].remedy == "known here: path"
+    assert found["database.zzz"].remedy == "known here: path, free_mib_min"
 
 
 @pytest.mark.parametrize(
