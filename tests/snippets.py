@@ -8,26 +8,40 @@ from typing import Final
 CHECKOUT: Final = Path(__file__).parents[1]
 PAGES: Final = [
     CHECKOUT / "README.md",
+    CHECKOUT / "CHANGELOG.md",
     *sorted((CHECKOUT / "docs").rglob("*.md")),
     *sorted((CHECKOUT / "examples").glob("*.md")),
 ]
 
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_NOT_RUN: Final = re.compile(r"<!-- not run[^\n]*: ([^\n]+) -->\n$")
+_COMMENT: Final = re.compile(r"<!-- ([^\n]+) -->\n$")
+_NOT_RUN: Final = re.compile(r"not run[^\n:]*: (.+)")
 
 
 @dataclass(frozen=True)
 class Snippet:
-    """One fenced block. `excuse` is why it is not run: a comment `<!-- not run: ... -->` right before it."""
+    """One fenced block. `comment` is the HTML comment right before it, which says what is special about it.
+
+    - `not run: WHY`: it cannot be run by a test.
+    - `starts the hub`: it is left running, and the page goes on when the hub answers.
+    - `refused`: its calls are answered with an error, which the block after it shows.
+    - `prints`: what the shell block before it prints; `...` stands for anything.
+    """
 
     page: str
     line: int
     language: str
     text: str
-    excuse: str | None
+    comment: str | None
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
+
+    @property
+    def excuse(self) -> str | None:
+        """Why it is not run."""
+        found = _NOT_RUN.fullmatch(self.comment or "")
+        return found[1] if found else None
 
 
 def snippets_in(page: Path) -> list[Snippet]:
@@ -36,14 +50,14 @@ def snippets_in(page: Path) -> list[Snippet]:
     found = []
     for fence in _FENCE.finditer(text):
         before = text[: fence.start()]
-        excuse = _NOT_RUN.search(before)
+        comment = _COMMENT.search(before)
         found.append(
             Snippet(
                 page=name,
                 line=before.count("\n") + 1,
                 language=fence[1],
                 text=fence[2],
-                excuse=excuse[1] if excuse else None,
+                comment=comment[1] if comment else None,
             )
         )
     return found

@@ -1,0 +1,35 @@
+# noqa: INP001 - docs/ is a folder of pages, not a package; mkdocs loads this file by its name
+"""What mkdocs cannot say in mkdocs.yml: the page of changes, and lists as GitHub reads them."""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from mkdocs.structure.files import File, Files
+
+_ITEM: Final = re.compile(r"(?:[-*]|\d+\.) ")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add `changes.md`, which is the CHANGELOG.md at the top of the repository."""
+    changes = Path(config.config_file_path).with_name("CHANGELOG.md").read_text(encoding="utf-8")
+    files.append(File.generated(config, "changes.md", content=changes))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put an empty line before a list that follows a paragraph at once: Python-Markdown needs it, GitHub does not."""
+    lines: list[str] = []
+    fenced = False
+    for line in markdown.splitlines():
+        fenced ^= line.startswith("```")
+        before = lines[-1] if lines else ""
+        if (
+            not fenced
+            and _ITEM.match(line)
+            and before.strip()
+            and not (_ITEM.match(before) or before[0] == " ")
+        ):
+            lines.append("")
+        lines.append(line)
+    return "\n".join(lines)
