@@ -48,12 +48,13 @@ bench: $(VENV)/.dev ## the benchmarks, with their numbers
 fuzz-api: $(VENV)/.dev ## schemathesis on the whole API; its options in ARGS, ten minutes where left out
 	$(BIN)/python -m tests.api.fuzzing $(or $(ARGS),--max-time 600 --max-examples 500)
 
-docs: $(VENV)/.dev ## renew the pages that are made from the code
+docs: $(VENV)/.dev ## renew the pages that are made from the code, and build the guides into site/
 	@set -e; for page in settings:config api:handlers commands:cli; do \
 		$(BIN)/python -m "ralf_hub.$${page#*:}.reference" > "docs/$${page%:*}.md.new"; \
 		mv "docs/$${page%:*}.md.new" "docs/$${page%:*}.md"; \
 	done
 	$(BIN)/python -m ralf_hub openapi > openapi.json.new && mv openapi.json.new openapi.json
+	$(BIN)/python -m mkdocs build --quiet
 
 lock: $(BIN)/python ## refresh constraints.txt: the newest versions the ranges allow
 	./.ci/lock $(BIN)/python > constraints.txt.new && mv constraints.txt.new constraints.txt
