@@ -24,7 +24,7 @@ from ralf_hub.cli.importbar import ImportBar
 from ralf_hub.cli.logs import set_up
 from ralf_hub.clock import Clock
 from ralf_hub.config import Loaded, Settings, hub_url, load, secret_values
-from ralf_hub.errors import DatabaseRefusedError, SettingsError
+from ralf_hub.errors import DatabaseRefusedError, SettingsError, StorageError
 from ralf_hub.keyring import new_key
 from ralf_hub.model import Json
 from ralf_hub.runner import HEADER_BYTES_MAX, HubRunner
@@ -273,7 +273,7 @@ def run(
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(loaded, launch))
-    except (ServeError, DatabaseRefusedError) as error:
+    except (ServeError, DatabaseRefusedError, StorageError) as error:
         sys.stderr.write(f"ralf-hub: {error}\n")
         return 1
     return 0

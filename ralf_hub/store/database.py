@@ -34,15 +34,18 @@ class Database:
     async def open(cls, path: Path) -> "Database":
         """Check, upgrade and open *path*. DatabaseRefusedError says why it cannot be used."""
         whole = await asyncio.to_thread(schema.prepare, path)
-        async with contextlib.AsyncExitStack() as opened:
-            conns = []
-            for writer in (True, *[False] * READERS):
-                conns.append(await open_connection(path, writer=writer))
-                opened.push_async_callback(conns[-1].close)
-            # The loop's thread uses the writer as well, and must never wait for another program.
-            await conns[0].run(lambda conn: conn.execute("PRAGMA busy_timeout = 0"))
-            near = await asyncio.to_thread(schema.connect, path, writer=False)
-            opened.pop_all()
+        try:
+            async with contextlib.AsyncExitStack() as opened:
+                conns = []
+                for writer in (True, *[False] * READERS):
+                    conns.append(await open_connection(path, writer=writer))
+                    opened.push_async_callback(conns[-1].close)
+                # The loop's thread uses the writer as well, and must never wait for another program.
+                await conns[0].run(lambda conn: conn.execute("PRAGMA busy_timeout = 0"))
+                near = await asyncio.to_thread(schema.connect, path, writer=False)
+                opened.pop_all()
+        except sqlite3.DatabaseError as error:
+            raise schema.refusal(path, error) from error
         db = cls(path, Writer(conns[0]), [Reader(conn) for conn in conns[1:]], near)
         db.whole = whole
         return db

@@ -53,13 +53,21 @@ class HubConnection(aiosqlite.Connection):
     async def close(self) -> None:
         """Finish what waits, close, and see the thread end."""
         await super().close()
-        self._thread.join()  # it has answered its last call and only has to return
+        self.join()
+
+    def join(self) -> None:
+        """See the thread end. It has answered its last call and only has to return."""
+        self._thread.join()
 
 
 async def open_connection(path: Path, *, writer: bool) -> HubConnection:
     """Open *path* on a thread of its own."""
     conn = HubConnection(partial(schema.connect, path, writer=writer), 64)
-    await conn
+    try:
+        await conn
+    except Exception:
+        conn.join()
+        raise
     return conn
 
 

@@ -264,8 +264,10 @@ class FileLock:
                 holder,
                 pid,
             ) from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps({"pid": os.getpid(), "address": address}).encode(), 0)
+        # Who has it is for people to read: a full disk keeps nobody from serving.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps({"pid": os.getpid(), "address": address}).encode(), 0)
         self._fd = fd
 
     @staticmethod

@@ -429,7 +429,7 @@ async def test_an_open_that_fails_half_way_leaves_no_thread(
         return await real(path, writer=writer)
 
     monkeypatch.setattr(database, "open_connection", second_fails)
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(DatabaseRefusedError, match="cannot be used"):
         await Database.open(db_path)
     assert connection_threads() == []
 
@@ -472,3 +472,9 @@ async def test_aiosqlite_still_runs_a_function_on_the_connections_thread(db_path
     assert seen[1] is conn._thread
     await conn.close()
     assert not conn._thread.is_alive()
+
+
+async def test_a_connection_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError):
+        await open_connection(tmp_path / "nowhere" / "hub.db", writer=True)
+    assert connection_threads() == []

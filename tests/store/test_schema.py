@@ -385,6 +385,15 @@ def test_a_holder_that_cannot_be_read_is_still_a_holder(db_path: Path) -> None:
     lock.release()
 
 
+def test_a_full_disk_takes_no_note_of_the_holder_and_keeps_nobody_from_holding(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "hub.db")
+    lock.path.symlink_to("/dev/full")
+    lock.acquire(address="x")
+    with pytest.raises(DatabaseRefusedError, match="its process is not known"):
+        FileLock(tmp_path / "hub.db").acquire(address="y")
+    lock.release()
+
+
 def test_a_lock_that_cannot_be_made_is_refused_in_words() -> None:
     with pytest.raises(DatabaseRefusedError, match=r"cannot be created: "):
         FileLock(Path("/proc/no-such-folder/hub.db")).acquire(address="x")
