@@ -7,6 +7,9 @@ WORKERS ?= 2
 # Branch coverage of ralf_hub/ in per cent: below it `make test` fails.
 COVERAGE_MIN ?= 85
 ARGS ?=
+# The last version for Node 18 and 20.
+PRISM_VERSION := 5.14.2
+PRISM := $(VENV)/prism/node_modules/.bin/prism
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP := $(BIN)/python -m pip --quiet
@@ -28,6 +31,9 @@ test: lint types ## everything that must pass: format, lint, types, all tests
 check: lint types ## the same without the journeys, which start real processes
 	$(PYTEST) -m "not journey" $(ARGS)
 
+contract: $(VENV)/.dev $(PRISM) ## let Prism judge what the connectors send; needs Node
+	$(BIN)/python -m pytest -n0 -rA tests/contract $(ARGS)
+
 connector-table: $(VENV)/.dev ## write down in docs/connectors.md what a run of the tests shows of every connector
 	$(PYTEST) -q -p tests.connectors.table tests/connectors/test_every_action.py tests/journeys/test_one_object.py
 
@@ -42,8 +48,16 @@ lint: $(VENV)/.dev ## form and rules (ruff)
 types: $(VENV)/.dev ## types (mypy --strict)
 	$(BIN)/python -m mypy
 
-bench: $(VENV)/.dev ## the benchmarks, with their numbers
+bench: $(VENV)/.dev ## the benchmarks, then docs/performance.md from their figures; a quick look: make bench ARGS=--short
 	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.page
+
+bench-peers: $(VENV)/.dev ## the same job by Celery, Huey, procrastinate, Flask; installs what they need
+	$(BIN)/python -m benchmarks.peers $(ARGS)
+	$(BIN)/python -m benchmarks.page
+
+bench-guard: $(VENV)/.dev ## fails where a request costs 15 % more CPU than committed; a new figure: ARGS=--renew
+	@$(BIN)/python -m benchmarks.guard $(ARGS)
 
 fuzz-api: $(VENV)/.dev ## schemathesis on the whole API; its options in ARGS, ten minutes where left out
 	$(BIN)/python -m tests.api.fuzzing $(or $(ARGS),--max-time 600 --max-examples 500)
@@ -68,6 +82,11 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing ralf-hub into $(VENV): this takes some seconds, once."
 	@$(PIP) install --constraint constraints.txt --editable .
 	@touch $@
+
+$(PRISM): | $(BIN)/python
+	@command -v npm >/dev/null || { echo "Prism needs Node 18.20 or newer, with npm: https://nodejs.org" >&2; exit 1; }
+	@echo "Installing Prism $(PRISM_VERSION) into $(VENV): this takes half a minute, once."
+	@npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(VENV)/prism @stoplight/prism-cli@$(PRISM_VERSION)
 
 # Groups of dependencies need a pip newer than the one that Python 3.11 brings.
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python

@@ -133,8 +133,8 @@ async def outside(
     """Start a hub's inner rooms on the database at *path*, with one connector of *kind*; *env* is more of its world."""
     async with House(path, clock.clock) as house:
         made = connector_class(kind)
-        given = ConnectorEnv(clock=clock.clock, hub_url=HUB, **(env or {}))
-        house.intake.hub_url = HUB
+        given = ConnectorEnv(**{"clock": clock.clock, "hub_url": HUB, **(env or {})})
+        house.intake.hub_url = given.hub_url
         house.connectors[kind] = made(kind, made.settings_model(**settings), given)
         house.connectors |= {other.name: other for other in others}
         await house.start()

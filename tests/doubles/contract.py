@@ -35,8 +35,18 @@ class Contract:
     """
 
     def __init__(self, spec: str, host: str, more: Mapping[str, Any] | None = None) -> None:
-        self._openapi = _load(spec, json.dumps(more or {}))
+        self._spec, self._more = spec, json.dumps(more or {})
+        self._openapi = _load(spec, self._more)
         self._host = host
+
+    @property
+    def name(self) -> str:
+        """The service, as its description's folder is called."""
+        return self._spec.partition("/")[0]
+
+    def description(self) -> dict[str, Any]:
+        """Return the whole description as it is checked."""
+        return _read(self._spec, self._more)
 
     def violation(self, seen: Seen) -> str | None:
         """Return what is wrong with a request; None where nothing is, or nothing can be checked."""
@@ -63,13 +73,16 @@ class Contract:
 
 @cache
 def _load(spec: str, more: str) -> OpenAPI | None:
-    path = SPECS / spec
-    if not path.is_file():
+    if not (SPECS / spec).is_file():
         return None
-    described = json.loads(path.read_text(encoding="utf-8"))
-    described["paths"].update(json.loads(more))
     # Without the check of the description itself: some services' own files do not pass it.
-    return OpenAPI.from_dict(described, config=Config(spec_validator_cls=None))
+    return OpenAPI.from_dict(_read(spec, more), config=Config(spec_validator_cls=None))
+
+
+def _read(spec: str, more: str) -> dict[str, Any]:
+    described: dict[str, Any] = json.loads((SPECS / spec).read_text(encoding="utf-8"))
+    described["paths"].update(json.loads(more))
+    return described
 
 
 def _words(error: BaseException) -> str:
