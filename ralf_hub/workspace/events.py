@@ -9,6 +9,7 @@ from ralf_hub.model import Json
 from ralf_hub.workspace import chunks, values
 from ralf_hub.workspace.chunks import START, Chunk, Place, Readable, Scanner
 from ralf_hub.workspace.ldjson import JsonScanner, decode
+from ralf_hub.workspace.loading import UnreadableError
 from ralf_hub.workspace.meaning import (
     TASK_FIELDS,
     TIME_FIELDS,
@@ -92,7 +93,7 @@ class _ChunkReader:
         self._records, self._problems = [], []
         try:
             self._read[chunk.kind](chunk)
-        except values.UnreadableError as error:
+        except UnreadableError as error:
             self._problem(chunk.place.line + error.line, f"not a record ({error}); left out")
         resume = chunk.resume or chunk.place
         return Part(chunk.place, resume, len(chunk.data), self._records, self._problems)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ralf_hub.workspace.values import UnreadableError, load_yaml, mapping
+from ralf_hub.workspace.loading import UnreadableError, load_yaml
+from ralf_hub.workspace.values import mapping
 
 SECTION_CHARACTERS_MAX: Final = 8000
 HEADING_CHARACTERS_MAX: Final = 500

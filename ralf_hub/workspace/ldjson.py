@@ -6,7 +6,7 @@ from typing import Final
 
 from ralf_hub.model import Json
 from ralf_hub.workspace.chunks import GARBAGE, JSON, TOO_LONG, Chunk, Lines, Place, Readable
-from ralf_hub.workspace.values import UnreadableError
+from ralf_hub.workspace.loading import UnreadableError
 
 TRIES_MAX: Final = 100
 """How often the end of one object is looked for: each look decodes all of it."""

@@ -10,9 +10,10 @@ from typing import Final
 
 from ralf_hub.workspace import words
 from ralf_hub.workspace.headers import lines_of
+from ralf_hub.workspace.loading import UnreadableError, load_yaml, syntax_errors
 from ralf_hub.workspace.records import Problem, QueueItem
 from ralf_hub.workspace.scalars import clean_text, json_safe, time_iso
-from ralf_hub.workspace.values import Fields, UnreadableError, load_yaml, record_pieces, syntax_errors
+from ralf_hub.workspace.values import Fields, record_pieces
 
 SECTIONS: Final = ("tasks", "queue", "completed")
 """The top-level lists whose items are tasks."""

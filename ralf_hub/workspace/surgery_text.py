@@ -8,7 +8,7 @@ import json
 import re
 from typing import Final
 
-from ralf_hub.workspace.values import UnreadableError, load_yaml
+from ralf_hub.workspace.loading import UnreadableError, load_yaml
 
 TITLE_CHARACTERS_MAX: Final = 300
 """What the readers keep of a title."""

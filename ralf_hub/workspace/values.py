@@ -8,13 +8,13 @@ from typing import Final
 
 import yaml
 
+from ralf_hub.workspace.loading import UnreadableError, load_yaml, parts
 from ralf_hub.workspace.scalars import pair
 
 CACHE_FIELDS_MAX: Final = 8192
 DAMAGED_LINES_MAX: Final = 2000
 FLOW_CHARACTERS_MAX: Final = 256 * 1024
 
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVER = yaml.SafeLoader("")
 _WORDS = frozenset({"y", "n", "yes", "no", "true", "false", "on", "off", "null"})
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
@@ -30,21 +30,6 @@ _STRAY = re.compile(r"^[ \t]+-[ \t]+[\"']?timestamp[\"']?:[ \t]+\S", re.MULTILIN
 
 Fields = dict[str, object]
 _Field = tuple[str, object, bytes]
-
-
-class UnreadableError(Exception):
-    """Text that is not YAML; `line` counts from 0 in the text. Never quotes the text."""
-
-    def __init__(self, message: str, line: int = 0) -> None:
-        super().__init__(message)
-        self.line = line
-
-
-def _marked(error: yaml.MarkedYAMLError, text: str) -> UnreadableError:
-    """Return libyaml's *error* about *text*: its words up to where it may quote, its line."""
-    mark = error.problem_mark or error.context_mark
-    words = re.split(r"[:'\"]", error.problem or "")[0].strip() or "not YAML"
-    return UnreadableError(words, min(mark.line, text.rstrip().count("\n")) if mark else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,58 +81,18 @@ def _simple_field(key: bytes, text: bytes) -> _Field | None:
 def plain_scalar(text: str) -> object:
     """Return what YAML makes of the unquoted *text*: a number, a time, a truth value, or itself."""
     if text[0].isalpha():
-        return _load(text) if text.lower() in _WORDS else text
+        return load_yaml(text) if text.lower() in _WORDS else text
     if _INTEGER.fullmatch(text):
         return int(text)
     if _RESOLVER.resolve(yaml.ScalarNode, text, (True, False)) == _STRING_TAG:  # type: ignore[no-untyped-call]
         return text
     try:
-        return _load(text)
+        return load_yaml(text)
     except UnreadableError:
         return text
 
 
 # --- YAML -----------------------------------------------------------------------------------------
-
-
-def _load(text: str) -> object:
-    """Return the one document in *text*; UnreadableError when it is none, or may not be expanded."""
-    try:
-        if (
-            "*" in text
-            and "&" in text
-            and any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, _LOADER))
-        ):
-            raise UnreadableError("an alias, which could expand without bound")
-        return yaml.load(text, _LOADER)  # noqa: S506 - a safe loader
-    except yaml.MarkedYAMLError as error:
-        raise _marked(error, text) from None
-    except yaml.YAMLError:
-        raise UnreadableError("characters YAML does not allow") from None
-    except (ValueError, OverflowError, TypeError, RecursionError) as error:
-        raise UnreadableError(f"a value that cannot be ({type(error).__name__})") from None
-
-
-def load_yaml(text: str) -> object:
-    """Return what *text* says as one YAML document, without aliases.
-
-    Raises UnreadableError with the line, never with the text.
-    """
-    return _load(text)
-
-
-def syntax_errors(text: str) -> Iterator[UnreadableError]:
-    """Yield the first place where *text* is not YAML, if there is one.
-
-    Nothing is built and the parser is left after every event, so this may run beside others.
-    """
-    try:
-        for _ in yaml.parse(text, _LOADER):
-            pass
-    except yaml.MarkedYAMLError as error:
-        yield _marked(error, text)
-    except (yaml.YAMLError, ValueError):
-        yield UnreadableError("characters YAML does not allow")
 
 
 def record_pieces(text: str) -> Iterator[Piece]:
@@ -157,7 +102,7 @@ def record_pieces(text: str) -> Iterator[Piece]:
     there is no mapping in it at all.
     """
     try:
-        fields = mapping(_load(text))
+        fields = mapping(load_yaml(text))
     except UnreadableError as error:
         stray, whole = _STRAY.search(text), error
     else:
@@ -165,7 +110,7 @@ def record_pieces(text: str) -> Iterator[Piece]:
         return
     if stray is not None and stray.start() > 0 and not text[: stray.start()].rstrip().endswith(":"):
         try:
-            head = mapping(_load(text[: stray.start()]))
+            head = mapping(load_yaml(text[: stray.start()]))
         except UnreadableError:  # not a record of its own: the line may be part of a quoted text
             pass
         else:
@@ -217,7 +162,7 @@ def _json_items(text: str, at: int) -> Iterator[tuple[int, object]]:
 def _flow_items(text: str) -> Iterator[tuple[int, object]]:
     if len(text) > FLOW_CHARACTERS_MAX:  # one call into the parser, which nothing can interrupt
         raise UnreadableError(f"a list that is not JSON and longer than {FLOW_CHARACTERS_MAX} characters")
-    loaded = _load(text)
+    loaded = load_yaml(text)
     if isinstance(loaded, dict):
         loaded = next(
             (v for k, v in loaded.items() if str(k).endswith("events") and isinstance(v, list)), [loaded]
@@ -231,7 +176,7 @@ def _item_lines(text: str, count: int) -> list[int]:
     """Return the line of each of the *count* items, from the parser's own marks."""
     starts, depth = [], 0
     list_depth: int | None = None
-    for event in yaml.parse(text, _LOADER):
+    for event in parts(text):
         if list_depth is not None and depth == list_depth and not isinstance(event, yaml.CollectionEndEvent):
             starts.append(event.start_mark.line if event.start_mark else 0)
         if isinstance(event, yaml.CollectionStartEvent):
@@ -272,7 +217,7 @@ def _by_line(text: str, whole: UnreadableError) -> Piece:
             continue
         segment = [" " * column + lines[start][column:], *lines[start + 1 : end]]
         try:
-            read = mapping(_load("\n".join(segment)))
+            read = mapping(load_yaml("\n".join(segment)))
         except UnreadableError as error:
             read = {found["key"]: _as_written(segment, found.end())}
             damage.append((start + error.line, f"{error}; taken as written"))
