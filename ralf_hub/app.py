@@ -5,11 +5,12 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 
 import aiohttp_cors
 from aiohttp import web
 
-from ralf_hub.clock import Clock
+from ralf_hub.clock import Clock, HighWater
 from ralf_hub.clock_watch import LOOK_EVERY_S, ClockWatch
 from ralf_hub.config import Loaded, Settings, hub_url, instances, secret_values
 from ralf_hub.config.senders import senders
@@ -123,6 +124,8 @@ async def running(
 ) -> AsyncIterator[Services]:
     """Start one hub on its database and stop it again: what is on its way is finished and recorded."""
     settings = loaded.settings
+    shown = HighWater(clock.now)
+    clock = replace(clock, now=shown)
     async with contextlib.AsyncExitStack() as stack:
         db = await Database.open(settings.database.path)
         stack.push_async_callback(db.close)
@@ -170,7 +173,7 @@ async def running(
         await apply(hub, loaded)
         intake.listeners.append(lambda appended, _: hub.feed.publish(appended))
         intake.listeners.append(lambda _, connectors: hub.dispatcher.wake(connectors) if connectors else None)
-        async with _background(hub):
+        async with _background(hub, shown):
             yield hub
 
 
@@ -203,11 +206,11 @@ def _tell_recorded(hub: Services, item: Finished) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _background(hub: Services) -> AsyncIterator[None]:
+async def _background(hub: Services, shown: HighWater) -> AsyncIterator[None]:
     """Run the dispatcher and the chores; end them in order."""
     checkpointer = await Checkpointer.open(hub.db)
     upkeep = Upkeep(hub, checkpointer)
-    watch = ClockWatch(hub)
+    watch = ClockWatch(hub, shown)
     await watch.begin()
     watching = Chore("clock", LOOK_EVERY_S, watch.look)
     tasks: dict[str, asyncio.Task[None]] = {

@@ -48,6 +48,20 @@ def system_token(size: int) -> str:
     return f"{_random.getrandbits(8 * size):0{2 * size}x}"
 
 
+class HighWater:
+    """A wall clock that remembers the latest moment it has shown, so that one set back is noticed."""
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self._now = now
+        self.highest_ms = 0
+
+    def __call__(self) -> int:
+        """Return the wall clock in milliseconds."""
+        now = self._now()
+        self.highest_ms = max(self.highest_ms, now)
+        return now
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
     """The sources of time, ids and randomness of one hub."""

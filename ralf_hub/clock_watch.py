@@ -7,7 +7,7 @@ and is corrected would leave them waiting until it is there again: hours, or yea
 import logging
 from typing import Final
 
-from ralf_hub.clock import MS_PER_S, iso, parse_iso
+from ralf_hub.clock import MS_PER_S, HighWater, iso, parse_iso
 from ralf_hub.errors import StorageError
 from ralf_hub.services import Services
 from ralf_hub.store import clock_step
@@ -15,16 +15,15 @@ from ralf_hub.store import clock_step
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 1.0
-"""A step back that is shorter than this goes unnoticed, and delays nothing by more."""
 
 
 class ClockWatch:
-    """Looks every second whether the wall clock shows an earlier moment than before; at the start, than on disk."""
+    """Looks every second whether the clock shows an earlier moment than it once did; at the start, than is on disk."""
 
-    def __init__(self, hub: Services) -> None:
+    def __init__(self, hub: Services, shown: HighWater) -> None:
         self._hub = hub
-        self._seen: tuple[int, float] | None = None
-        """The wall clock, milliseconds, and the monotonic one, seconds, at the last look."""
+        self._shown = shown
+        self._began = False
 
     async def begin(self) -> None:
         """Look for the first time. Where the disk does not let it, the next look does what is left to do."""
@@ -35,23 +34,21 @@ class ClockWatch:
 
     async def look(self) -> None:
         """Put right what waits, if the clock was set back since the last look. StorageError: it was not, yet."""
-        clock = self._hub.clock
-        now_ms, monotonic_s = clock.now(), clock.monotonic()
-        if self._seen is None:
-            back_ms = await self._behind_ms(now_ms)
-        else:
-            seen_ms, seen_s = self._seen
-            passed_ms = round((monotonic_s - seen_s) * MS_PER_S)
-            back_ms = seen_ms + passed_ms - now_ms if now_ms < seen_ms else 0
-        if back_ms > 0:
-            await self._put_right(back_ms, now_ms)
-        self._seen = now_ms, monotonic_s
+        latest_ms = self._shown.highest_ms
+        if not self._began:
+            latest_ms = max(latest_ms, await self._last_known_ms())
+        now_ms = self._hub.clock.now()
+        if latest_ms > now_ms:
+            await self._put_right(latest_ms - now_ms, now_ms)
+            self._shown.highest_ms = now_ms
+        self._began = True
 
-    async def _behind_ms(self, now_ms: int) -> int:
-        """Return by how much the clock is behind what was last written."""
-        last = await self._hub.db.read(clock_step.last_known)
+    async def _last_known_ms(self) -> int:
+        """Return the latest moment at which the hub is known to have done something; 0 where nothing tells."""
+        now = self._hub.clock.iso()
+        last = await self._hub.db.read(lambda conn: clock_step.last_known(conn, now))
         try:
-            return parse_iso(last) - now_ms if last is not None else 0
+            return parse_iso(last) if last is not None else 0
         except ValueError:  # written by hand
             return 0
 

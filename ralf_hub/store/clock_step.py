@@ -10,7 +10,11 @@ _LAST_KNOWN: Final = """
   SELECT max(moment) FROM (
     SELECT recorded_at AS moment FROM events WHERE seq = (SELECT max(seq) FROM events) UNION ALL
     SELECT started_at FROM attempts WHERE id = (SELECT max(id) FROM attempts) UNION ALL
-    SELECT value FROM meta WHERE key = 'heartbeat')"""
+    SELECT value FROM meta WHERE key = 'heartbeat' UNION ALL
+    SELECT max(created_at, coalesce((SELECT max(started_at) FROM attempts WHERE delivery_id = outbox.id), ''))
+    FROM outbox INDEXED BY outbox_due
+    WHERE state = 'pending' AND next_attempt_at > ?1 AND next_attempt_at < ?2)"""
+"""Also what waits tells: it was put in or tried at a moment that has been, even where the clock was ahead only shortly."""
 
 _WAITING: Final = (
     ("outbox", "next_attempt_at", "state = 'pending' AND"),
@@ -20,9 +24,9 @@ _WAITING: Final = (
 )
 
 
-def last_known(conn: sqlite3.Connection) -> str | None:
-    """Return the latest moment at which the hub is known to have done something, as ISO text."""
-    return scalar(conn, _LAST_KNOWN)  # type: ignore[no-any-return]
+def last_known(conn: sqlite3.Connection, now: str) -> str | None:
+    """Return the latest moment at which the hub is known to have done something, as ISO text. It is *now*."""
+    return scalar(conn, _LAST_KNOWN, (now, FAR_FUTURE))  # type: ignore[no-any-return]
 
 
 def bring_forward(conn: sqlite3.Connection, *, by_ms: int, now: str) -> int:
