@@ -21,13 +21,14 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=10, help="of the process, per round")
     parser.add_argument("--rounds", type=int, default=4, help="per database")
     parser.add_argument("--clients", type=int, default=24)
+    parser.add_argument("--gap", type=float, default=1.5, help="seconds between two of them at most")
     parser.add_argument("--report", type=Path, help="write the table to this file")
     given = parser.parse_args()
     reason = shim.why_not()
     if reason is not None:
         sys.stderr.write(f"torture: not here: {reason}\n")
         return 1
-    wanted = Wanted(given.seed, given.minutes, given.faults, given.rounds, given.clients)
+    wanted = Wanted(given.seed, given.minutes, given.faults, given.rounds, given.clients, given.gap)
     sys.stdout.write(f"seed {wanted.seed}, {wanted.minutes:g} minutes\n")
 
     def say(line: str) -> None:

@@ -11,6 +11,8 @@ from tests.torture.ledger import Promise
 from tests.torture.sink import TAKEN
 
 SHOWN_MAX: Final = 5
+ORDERLY: Final = "term"
+"""An end that doubles nothing: SIGTERM while the disk takes what is to be recorded."""
 SLACK_S: Final = 1.0
 """What was sent just before a kill may be read by the sink a moment after it."""
 ROUTES: Final[Mapping[str, frozenset[str]]] = {
@@ -84,6 +86,12 @@ class Found:
         return len(listed)
 
 
+def _end_between(ends: Sequence[End], first_at: float, again_at: float) -> End | None:
+    """Return the end of a process that lies between two arrivals, one that explains the second before one that does not."""
+    between = [end for end in ends if first_at - SLACK_S <= end.at <= again_at]
+    return min(between, key=lambda end: end.kind == ORDERLY, default=None)
+
+
 def read_arrivals(log: Path, offset: int) -> tuple[list[Arrival], int]:
     """Return what the sink wrote since *offset*, and the offset to go on from."""
     with log.open("rb") as opened:
@@ -151,10 +159,10 @@ class Checker:
                     last[lane] = max(arrival.seq, last.get(lane, 0))
                 continue
             found.doubled += 1
-            end = next((end for end in ends if before.at - SLACK_S <= end.at <= arrival.at), None)
+            end = _end_between(ends, before.at, arrival.at)
             if before.said == "kept":
                 found.doubled_by["never answered"] += 1
-            elif end is not None:
+            elif end is not None and end.kind != ORDERLY:
                 found.doubled_by[end.kind] += 1
                 per_end[end, arrival.connector] += 1
             else:

@@ -112,7 +112,10 @@ ssize_t pwrite64(int fd, const void *data, size_t length, off_t start) {
       errno = ENOSPC;
       return -1;
     }
-    length -= (size_t)missing;
+    if (missing) {
+      length -= (size_t)missing;
+      control->room_bytes = 0;
+    }
   }
   return real_pwrite(fd, data, length, start);
 }

@@ -45,12 +45,16 @@ WORLD: Final = {
     "clock": 3,
 }
 """The receivers refuse, hang, drop, take without answering, answer with a status; the disk; the clock."""
+DISK: Final = frozenset({"disk full", "write errors", "sync errors"})
 
 
-def plan(seed: int, number: int, *, faults: int) -> Round:
-    """Return the round *number* of *seed*: so many faults of the process, and half as many around it."""
+def plan(seed: int, number: int, *, faults: int, gap_s: float = 1.5) -> Round:
+    """Return the round *number* of *seed*: so many faults of the process, and half as many around it.
+
+    Those of the process come up to *gap_s* apart, not counting the time it takes the hub to start again.
+    """
     chance = Random(f"{seed}/{number}")
-    process = [_process(chance) for _ in range(faults)]
+    process = [_process(chance, gap_s) for _ in range(faults)]
     world = [_world(chance) for _ in range(max(1, faults // 2))]
     return Round(tuple(process), tuple(world))
 
@@ -59,9 +63,9 @@ def _pick(chance: Random, weights: dict[str, int]) -> str:
     return chance.choices(list(weights), list(weights.values()))[0]
 
 
-def _process(chance: Random) -> Fault:
+def _process(chance: Random, gap_s: float) -> Fault:
     kind = _pick(chance, PROCESS)
-    after_s = chance.uniform(0.05, 1.5)
+    after_s = chance.uniform(0.05, gap_s)
     if kind == "stop":
         return Fault(after_s, kind, chance.uniform(0.1, 2.0))
     if kind == "reload":

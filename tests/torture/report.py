@@ -43,6 +43,7 @@ def markdown(total: Total) -> str:
         "posts at the sink": f"{total.arrivals:,}",
         "deliveries done, dead with a reason": f"{total.delivered:,}, {total.dead:,}",
         "deliveries doubled": f"{total.doubled:,}" + (f" ({', '.join(by)})" if by else ""),
+        "bound: what was in flight at every end": f"{total.doubled_max:,}",
         "most doubled at one end, per connector": f"{total.doubled_per_end_max} of {2 * CONCURRENCY} in flight",
         "**lost**": f"**{total.lost}**",
         "**order violations**": f"**{total.disordered}**",

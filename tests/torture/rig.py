@@ -19,7 +19,7 @@ from tests.support import eventually
 from tests.torture import shim
 from tests.torture.checks import ROUTES, Arrival, Duty, End, Row, events_of, read_arrivals
 from tests.torture.load import WEBHOOK_SECRET
-from tests.torture.plan import Fault
+from tests.torture.plan import DISK, Fault
 from tests.torture.sink import SECRET
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -83,6 +83,7 @@ class Rig:
         self._delivery = 0
         self._baseline: Counter[str] = Counter()
         self._threads = 0
+        self._disk_fails = self._disk_failed = False
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -155,8 +156,9 @@ class Rig:
                 self.hub.kill()
                 await self.start()
             case "term":
+                self._disk_failed = self._disk_fails
                 code = await self.hub.stop()
-                self.ends.append(End(time.monotonic(), "term"))
+                self.ends.append(End(time.monotonic(), "term, disk failing" if self._disk_failed else "term"))
                 assert code == 0, f"SIGTERM ended it with {code}: {self.hub.output.read_text()[-2000:]}"
                 await self.start()
             case "stop":
@@ -178,6 +180,8 @@ class Rig:
         self._write_down(fault)
         self.done[fault.kind] += 1
         how = dict(fault.how)
+        if fault.kind in DISK:
+            self._disk_fails = self._disk_failed = True
         match fault.kind:
             case "disk full":
                 self.shim.limit(how["room_bytes"])
@@ -197,6 +201,7 @@ class Rig:
         """End every fault around the hub."""
         self._write_down("healed")
         self.shim.heal()
+        self._disk_fails = False
         self.shim.move_clock(0)
         await asyncio.to_thread(self._tell, {"mode": "ok"})
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from tests.torture.checks import Checker, Found
+from tests.torture.checks import ROUTES, Checker, Found
 from tests.torture.ledger import Ledger
 from tests.torture.load import Load
 from tests.torture.plan import Fault, Round, plan
@@ -28,6 +28,7 @@ class Wanted:
     faults_per_round: int = 10
     rounds_per_database: int = 4
     clients: int = 24
+    gap_s: float = 1.5
     rest_within_s: float = 30.0
 
 
@@ -67,7 +68,7 @@ class Total:
     @property
     def doubled_max(self) -> int:
         """How many deliveries may have been doubled by ends of the process: what was in flight at each."""
-        return (self.done["kill"] + self.done["term"]) * 2 * CONCURRENCY * 2
+        return (self.done["kill"] + self.done["term"]) * 2 * CONCURRENCY * len(ROUTES)
 
 
 async def torture(wanted: Wanted, folder: Path, say: Callable[[str], None]) -> Total:
@@ -100,7 +101,7 @@ async def _round(rig: Rig, checker: Checker, ledger: Ledger, total: Total) -> st
     """Run one round, check it, and return it in a line."""
     number = total.rounds + 1
     wanted = total.wanted
-    faults = plan(wanted.seed, number, faults=wanted.faults_per_round)
+    faults = plan(wanted.seed, number, faults=wanted.faults_per_round, gap_s=wanted.gap_s)
     begun = time.monotonic()
     before = rig.done.copy()
     load = Load(rig.hub.port, rig.hub.key, ledger, Random(f"{wanted.seed}/{number}/load"), number=number)

@@ -65,6 +65,11 @@ class Sink:
         elif wrong["mode"] != "refuse" and self._server is None:
             await self.listen()
 
+    async def close(self) -> None:
+        """Stop listening and close everything."""
+        await self.obey({"mode": "refuse"})
+        self._log.close()
+
     def take(self, message: Message) -> bytes | None:
         """Write *message* down and return the answer: None is to hang, nothing is to close the connection."""
         connector = message.head.split(b" ", 2)[1].decode().strip("/")
