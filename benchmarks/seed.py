@@ -68,7 +68,7 @@ class Seed:
         path = self.path
         if path.exists() and time.time() - path.stat().st_mtime < KEPT_S:
             return path
-        shutil.rmtree(path.parent, ignore_errors=True)
+        _forget_others(path.parent)
         part = path.with_name("part.db")
         schema.prepare(part)
         with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as conn:
@@ -104,3 +104,11 @@ class Seed:
                 conn.execute("COMMIT")
         conn.execute("PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = FULL")
+
+
+def _forget_others(keep: Path) -> None:
+    """Delete what is to be made anew, and the seeds of schemas that were: they are large."""
+    mark = keep.name.rpartition("-")[2]
+    for folder in keep.parent.glob("*"):
+        if folder == keep or folder.name.rpartition("-")[2] != mark:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,223 @@
+"""`python -m benchmarks.guard`: has the hub become dearer? CPU per request against bare aiohttp's, in the same minute.
+
+Rates and clocks say nothing on a busy machine. CPU time does, held against that of the same machine at the same moment,
+if the work is the same each time: so the server is stopped while a round of requests is written to its sockets, and
+finds all of them waiting when it goes on. Noise only ever adds; of many short slices the cheaper ones count.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+from typing import Final
+
+from benchmarks.api import BODY
+from benchmarks.cpu import process_s
+from benchmarks.load import request
+from benchmarks.report import machine
+from benchmarks.seed import Seed
+from benchmarks.setting import Bench, Server, raw, webhook
+from benchmarks.sink import listening
+from benchmarks.webhook_in import SETTINGS, calls
+
+COMMITTED: Final = Path(__file__).parent / "guard.json"
+LOSS_MAX: Final = 0.15
+AT_ONCE: Final = 32
+ROUNDS: Final = 12
+SLICES: Final = 24
+DELIVERED_WITHIN_S: Final = 30.0
+SEED: Final = Seed(tasks=10_000)
+ANSWER_BYTES_MAX: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Something asked of a server: *make* gives the next request."""
+
+    name: str
+    server: Server
+    make: Callable[[int], bytes]
+    status: int
+    delivered: Callable[[], bool] = lambda: True
+    """Whether what was made of the requests so far is done as well."""
+
+
+class Line:
+    """One keep-alive connection, blocking."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, data: bytes) -> None:
+        """Send one request."""
+        self._socket.sendall(data)
+
+    def receive(self) -> int:
+        """Wait for one whole answer; return its status."""
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += self._more()
+        head, _, body = data.partition(b"\r\n\r\n")
+        at = head.lower().find(b"content-length:")
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        while len(body) < length:
+            body += self._more()
+        return int(head[9:12])
+
+    def _more(self) -> bytes:
+        data = self._socket.recv(ANSWER_BYTES_MAX)
+        if not data:
+            raise ConnectionResetError("the server closed the connection")
+        return data
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+
+@contextmanager
+def lines(port: int) -> Iterator[list[Line]]:
+    """Open as many connections as a round has requests."""
+    opened = [Line(port) for _ in range(AT_ONCE)]
+    try:
+        yield opened
+    finally:
+        for line in opened:
+            line.close()
+
+
+def slice_of(work: Work, opened: list[Line]) -> float:
+    """Return microseconds of CPU per request over some rounds."""
+    before = process_s(work.server.pid)
+    for _ in range(ROUNDS):
+        os.kill(work.server.pid, signal.SIGSTOP)
+        try:
+            for number, line in enumerate(opened):
+                line.send(work.make(number))
+        finally:
+            os.kill(work.server.pid, signal.SIGCONT)
+        for line in opened:
+            if (status := line.receive()) != work.status:
+                raise AssertionError(f"{work.name}: answered {status}")
+    deadline = time.monotonic() + DELIVERED_WITHIN_S
+    while not work.delivered():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{work.name}: not all of it was delivered")
+        time.sleep(0.002)
+    return (process_s(work.server.pid) - before) / (ROUNDS * AT_ONCE) * 1e6
+
+
+def cheap(values: list[float]) -> float:
+    """Return what the cheaper slices took: the first quartile."""
+    return quantiles(values, n=4)[0]
+
+
+def costs(works: list[Work], ceiling: Work, slices: int) -> dict[str, float]:
+    """Return what each costs in units of the ceiling's request, all in turns."""
+    spent: dict[str, list[float]] = {work.name: [] for work in (*works, ceiling)}
+    for number in range(slices + 2):
+        for work in (ceiling, *works):
+            with lines(work.server.port) as opened:
+                found = slice_of(work, opened)
+            if number >= 2:
+                spent[work.name].append(found)
+    unit = cheap(spent[ceiling.name])
+    print(f"{ceiling.name}: {unit:.1f} µs of CPU per request")
+    return {work.name: round(cheap(spent[work.name]) / unit, 3) for work in works}
+
+
+def always(data: bytes) -> Callable[[int], bytes]:
+    """Return what makes the same request each time."""
+    return lambda _: data
+
+
+async def measure(slices: int) -> dict[str, float]:
+    """Start a hub that delivers, one that has nobody to deliver to, and bare aiohttp; return what each request costs."""
+    bench = Bench()
+    async with AsyncExitStack() as stack:
+        folders = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2)]
+        sink = await stack.enter_async_context(listening())
+        for folder in folders:
+            SEED.copy(folder)
+        plain = await stack.enter_async_context(bench.hub(folders[0], SETTINGS))
+        telling = await stack.enter_async_context(bench.hub(folders[1], webhook(sink.port)))
+        one = "/api/v1/tasks/T-5000"
+        bare = await stack.enter_async_context(bench.bare(folders[0], 200, await raw(plain, one)))
+        get = always(request("GET", one, key=plain.key))
+        listed = always(request("GET", "/api/v1/tasks?limit=50", key=plain.key))
+        post = always(request("POST", "/api/v1/tasks", BODY, key=plain.key))
+        hub = Server(plain.port, plain.pid)
+        works = [
+            Work("GET task", hub, get, 200),
+            Work("list 50 tasks", hub, listed, 200),
+            Work("POST task, durable", hub, post, 201),
+            Work(
+                "POST task and deliver it",
+                Server(telling.port, telling.pid),
+                post,
+                201,
+                lambda: not telling.value("SELECT sum(n) FROM outbox_counts WHERE state = 'pending'"),
+            ),
+            Work("signed webhook of 20 KB, durable", hub, calls(), 202),
+        ]
+        ceiling = Work("bare aiohttp", bare, get, 200)
+        return await asyncio.to_thread(costs, works, ceiling, slices)
+
+
+def where() -> dict[str, str]:
+    """Return what figures depend on: those of another kind of machine or Python say nothing about this one."""
+    given = machine()
+    return {"cpu": given["cpu"], "cores": given["cores"], "python": given["python"].rpartition(".")[0]}
+
+
+def verdict(found: dict[str, float], committed: dict[str, float]) -> list[str]:
+    """Print the table; return what has become dearer than allowed."""
+    print("\n| CPU against bare aiohttp | committed | now | change |\n|---|---:|---:|---:|")
+    worse = []
+    for name, now in found.items():
+        before = committed.get(name)
+        change = 0.0 if before is None else now / before - 1
+        print(f"| {name} | {'new' if before is None else f'{before:.2f}'} | {now:.2f} | {change:+.0%} |")
+        if change > LOSS_MAX:
+            worse.append(f"{name} costs {change:.0%} more than the committed figure")
+    return worse
+
+
+def main() -> int:
+    """Measure, compare, and say what became dearer; with --renew, commit to what is found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--renew", action="store_true", help=f"write {COMMITTED.name} anew")
+    parser.add_argument("--slices", type=int, default=SLICES)
+    given = parser.parse_args()
+    begun = time.monotonic()
+    found = asyncio.run(measure(given.slices))
+    if given.renew:
+        COMMITTED.write_text(
+            json.dumps({"machine": where(), "costs": found}, indent=1) + "\n", encoding="utf-8"
+        )
+    committed = json.loads(COMMITTED.read_bytes())
+    worse = verdict(found, committed["costs"])
+    print(f"\n{time.monotonic() - begun:.0f} s", flush=True)
+    if committed["machine"] != where():
+        print(
+            f"The committed figures are of another kind of machine ({committed['machine']}): nothing is held to them."
+        )
+        return 0
+    for line in worse:
+        print(line, file=sys.stderr)
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
