@@ -165,35 +165,40 @@ def create_folder(parent: int, name: str, file: str, data: bytes) -> None:
     temporary = f".{name}{TEMPORARY}"
     with contextlib.suppress(FileExistsError):  # left by a try that was killed
         os.mkdir(temporary, FOLDER_MODE, dir_fd=parent)
-    inner = os.open(temporary, _FOLDER, dir_fd=parent)
     try:
-        _write_new(inner, file, data, FILE_MODE)
-        os.fsync(inner)
-    finally:
-        os.close(inner)
-    if kind(parent, name):
+        inner = os.open(temporary, _FOLDER, dir_fd=parent)
+        try:
+            _write_new(inner, file, data, FILE_MODE)
+            os.fsync(inner)
+        finally:
+            os.close(inner)
+        if kind(parent, name):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except OSError:
         _remove(parent, temporary, file)
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
-    os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+        raise
     os.fsync(parent)
 
 
 def _remove(parent: int, name: str, file: str) -> None:
     with contextlib.suppress(OSError):
         os.unlink(f"{name}/{file}", dir_fd=parent)
+    with contextlib.suppress(OSError):
         os.rmdir(name, dir_fd=parent)
 
 
 def create_file(parent: int, name: str, data: bytes) -> None:
     """Make file *name*: it appears finished, or not at all. FileExistsError where it exists."""
     temporary = f".{name}{TEMPORARY}"
-    _write_new(parent, temporary, data, FILE_MODE)
     try:
-        os.link(temporary, name, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS or kind(parent, name):
-            raise
-        os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+        _write_new(parent, temporary, data, FILE_MODE)
+        try:
+            os.link(temporary, name, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS or kind(parent, name):
+                raise
+            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=parent)

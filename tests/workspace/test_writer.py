@@ -332,6 +332,15 @@ def test_a_disk_that_fills_up_leaves_every_file_as_it_was(root: Path) -> None:
     assert [item.id for item in scan(root).queue.items] == ["TASK-NEW-1"]
 
 
+@pytest.mark.parametrize("form", ["modern", "flat"])
+def test_a_task_that_does_not_fit_on_the_disk_leaves_nothing_behind(tmp_path: Path, form: str) -> None:
+    place = "tasks/active" if form == "modern" else ".autonomous/tasks/active"
+    (tmp_path / place).mkdir(parents=True)
+    with file_size_limit(10):
+        assert isinstance(carry(tmp_path, NEW)[0], OSError)
+    assert list((tmp_path / place).iterdir()) == []
+
+
 def test_half_a_record_is_taken_back(root: Path) -> None:
     events = root / TALK / "events.yaml"
     events.write_bytes(b"- type: idle\n" * 100)
