@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.torture import shim
-from tests.torture.report import markdown
+from tests.torture.report import markdown, page
 from tests.torture.run import Wanted, torture
 
 
@@ -37,10 +37,9 @@ def main() -> int:
 
     folder = Path(tempfile.mkdtemp(prefix="ralf-hub-torture-"))
     total = asyncio.run(torture(wanted, folder, say))
-    text = markdown(total)
-    sys.stdout.write("\n" + text)
+    sys.stdout.write("\n" + markdown(total))
     if given.report is not None:
-        given.report.write_text(text, encoding="utf-8")
+        given.report.write_text(page(total), encoding="utf-8")
     if total.wrong:
         sys.stderr.write(f"torture: not all held; the files are in {folder}\n")
         return 1

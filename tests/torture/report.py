@@ -4,10 +4,45 @@ import os
 import platform
 import sqlite3
 from pathlib import Path
+from typing import Final
 
 from tests.torture.plan import PROCESS, WORLD
 from tests.torture.rig import CONCURRENCY
 from tests.torture.run import Total
+
+PAGE: Final = """# Torture
+
+What the hub promises is tried by doing to it what it must survive. `make torture MINUTES=60` does so for an hour and
+renews this page; `SEED=` repeats the plan of an earlier run.
+
+The real `ralf-hub serve` runs under load: clients that create, move on and end tasks, a service that sends signed
+webhooks, scripts that append to `events.yaml` under their lock. Meanwhile the process is killed, stopped, ended and
+told to read other settings; its disk is full, fails to write or to sync; its clock jumps by up to two hours; those it
+delivers to refuse, hang, drop what they got, take it and never answer, or answer with errors.
+
+A receiver in a process of its own checks every signature and writes down what arrives before it answers. The callers
+keep a ledger on disk of every 2xx and every record appended. After each round all must come to rest, and then:
+
+- every entry of the ledger is exactly one event, and every event is delivered, or dead with a reason;
+- what is recorded as delivered did arrive, and nothing arrived that is not recorded;
+- per task and connector, what arrives for the first time arrives in order;
+- what arrives twice was in flight when the process was killed (sent, and its verdict not on disk yet: at most twice the
+  connector's concurrency), or had never been answered; nothing is doubled by SIGTERM on a disk that works;
+- `PRAGMA integrity_check` and `ralf-hub verify` find nothing, and no file, socket or thread is left over.
+
+Beside it, in `make test`: [the power is cut](https://www.sqlite.org/atomiccommit.html) at every kind of moment and the
+disk keeps only what was synced (`tests/journeys/test_power_cut.py`); strace sees each 2xx leave after the sync of its
+commit (`test_power_order.py`); the disk is full under load, for as long as `RALF_HUB_DISK_FULL_S` says
+(`test_disk_full.py`).
+
+## The last run
+
+{table}"""
+
+
+def page(total: Total) -> str:
+    """Return the page of evidence."""
+    return PAGE.format(table=markdown(total))
 
 
 def machine() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.torture import shim
-from tests.torture.report import markdown
+from tests.torture.report import markdown, page
 from tests.torture.run import Total, Wanted, torture
 from tests.torture.sink import SECRET, Sink, is_genuine
 from tests.torture.wire import Message, first_message, request
@@ -35,7 +35,8 @@ async def test_a_round_of_everything_loses_nothing(tmp_path: Path) -> None:
 def test_the_report_tells_what_was_found() -> None:
     total = Total(Wanted(seed=5, minutes=1.0), rounds=2, promises=1234, lost=1, wrong=["round 2: 1 lost"])
     total.done["kill"] = 3
-    text = markdown(total)
+    text = page(total)
+    assert text.startswith("# Torture\n")
     assert "| seed | 5 |" in text
     assert "| accepted (2xx given, records appended) | 1,234 |" in text
     assert "| **lost** | **1** |" in text
