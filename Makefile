@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Measured on two cores: two test processes take three quarters of the time of one.
 WORKERS ?= 2
+# How long `make torture` takes.
+MINUTES ?= 60
 # Branch coverage of ralf_hub/ in per cent: below it `make test` fails.
 COVERAGE_MIN ?= 85
 ARGS ?=
@@ -17,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check contract connector-table format lint types bench bench-peers bench-guard fuzz-api docs lock clean
+.PHONY: help run test check contract connector-table format lint types bench bench-peers bench-guard fuzz-api torture docs lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || cat $(MAKEFILE_LIST)
@@ -58,6 +60,9 @@ bench-peers: $(VENV)/.dev ## the same job by Celery, Huey, procrastinate, Flask;
 
 bench-guard: $(VENV)/.dev ## fails where a request costs 15 % more CPU than committed; a new figure: ARGS=--renew
 	@$(BIN)/python -m benchmarks.guard $(ARGS)
+
+torture: $(VENV)/.dev ## kill, starve and mislead hubs for MINUTES=60 and write down what came of it; SEED= repeats a plan
+	$(BIN)/python -m tests.torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --report docs/evidence/torture.md $(ARGS)
 
 fuzz-api: $(VENV)/.dev ## schemathesis on the whole API; its options in ARGS, ten minutes where left out
 	$(BIN)/python -m tests.api.fuzzing $(or $(ARGS),--max-time 600 --max-examples 500)
