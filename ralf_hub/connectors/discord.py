@@ -8,11 +8,11 @@ second message for some minutes, and for any later time looks through the channe
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import orjson
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator
 
 from ralf_hub.clock import parse_iso
 from ralf_hub.connectors.base import (
@@ -39,7 +39,8 @@ from ralf_hub.connectors.discord_answers import (
     judge,
 )
 from ralf_hub.connectors.discord_layout import buttons, escape, footer, message
-from ralf_hub.connectors.urls import check_http_url, place
+from ralf_hub.connectors.fields import BaseUrl, ChatSettings, OptionalSecretUrl, OptionalToken
+from ralf_hub.connectors.urls import place
 from ralf_hub.connectors.wording import Wording
 from ralf_hub.model import Delivery, Json, Link
 from ralf_hub.secrets import sha256_hex
@@ -61,43 +62,34 @@ _WEBHOOK_PATH = re.compile(
 )
 
 
-class DiscordSettings(ConnectorSettings):
+class DiscordSettings(ChatSettings):
     """A Discord webhook or bot; the bot is used where both are set."""
 
-    webhook_url: SecretStr | None = Field(
+    webhook_url: OptionalSecretUrl = Field(
         default=None, description="A channel's webhook, `https://discord.com/api/webhooks/...`."
     )
-    bot_token: SecretStr | None = Field(default=None, description="A bot's token.")
+    bot_token: OptionalToken = Field(default=None, description="A bot's token.")
     channel: str = Field(default="", description="The id of the channel the bot posts to, a number.")
     thread: bool = Field(
         default=True, description="Whether the bot posts a task's notices as answers to its first one."
     )
     username: str = Field(default="", description="The name a webhook's messages are shown under.")
-    base_url: str = Field(default="https://discord.com/api/v10", description="Discord's API, for the bot.")
-
-    @field_validator("webhook_url", "bot_token", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: Any) -> Any:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        return None if isinstance(text, str) and not text.strip() else value
+    base_url: BaseUrl = Field(
+        default="https://discord.com/api/v10", description="Discord's API, for the bot."
+    )
 
     @field_validator("webhook_url")
     @classmethod
-    def _webhook_can_be_called(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None:
-            return None
-        url = check_http_url(value.get_secret_value())
-        if not _WEBHOOK_PATH.fullmatch(urlsplit(url).path):
+    def _webhook_is_of_discord(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _WEBHOOK_PATH.fullmatch(urlsplit(value.get_secret_value()).path):
             raise ValueError("the URL is no Discord webhook's: https://discord.com/api/webhooks/NUMBER/TOKEN")
-        return SecretStr(url)
+        return value
 
-    @field_validator("bot_token")
+    @field_validator("bot_token", mode="before")
     @classmethod
-    def _token_can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
-        token = "" if value is None else value.get_secret_value().strip().removeprefix("Bot ").strip()
-        if not token.isascii() or any(char.isspace() or not char.isprintable() for char in token):
-            raise ValueError("the bot token has characters in it that no token has")
-        return SecretStr(token) if token else None
+    def _token_without_its_scheme(cls, value: Any) -> Any:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        return text.strip().removeprefix("Bot ") if isinstance(text, str) else value
 
     @field_validator("channel", mode="before")
     @classmethod
@@ -116,19 +108,6 @@ class DiscordSettings(ConnectorSettings):
         if len(value) > USERNAME_LENGTH_MAX or re.search("discord|clyde", value, re.IGNORECASE):
             raise ValueError("Discord takes no name above 80 characters or with 'discord' or 'clyde' in it")
         return value
-
-    @field_validator("base_url")
-    @classmethod
-    def _base_url_can_be_called(cls, value: str) -> str:
-        return check_http_url(value).rstrip("/")
-
-    @model_validator(mode="after")
-    def _one_way_is_set(self) -> Self:
-        if self.enabled and self.webhook_url is None and self.bot_token is None:
-            raise ValueError("set webhook_url, or bot_token and channel")
-        if self.enabled and self.bot_token is not None and not self.channel:
-            raise ValueError("a bot needs the channel it posts to: set channel to its id")
-        return self
 
 
 class DiscordConnector(Connector):

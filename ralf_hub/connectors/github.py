@@ -22,10 +22,10 @@ from ralf_hub.connectors.base import (
     Rejected,
     Retry,
 )
+from ralf_hub.connectors.fields import BaseUrl
 from ralf_hub.connectors.issue_api import PAGE_SIZE, IssueApi, IssueSettings, Step, Target, said
 from ralf_hub.connectors.issues import IssueConnector
 from ralf_hub.connectors.judging import RETRY_AFTER_MAX_S, excerpt, judge_status, retry_after_s
-from ralf_hub.connectors.urls import check_http_url
 from ralf_hub.model import Json, Link
 
 API_VERSION: Final = "2022-11-28"
@@ -42,7 +42,7 @@ class GitHubSettings(IssueSettings):
     """A GitHub repository whose issues show RALF's tasks."""
 
     repository: str = Field(description="The repository, `owner/name`.")
-    base_url: str = Field(
+    base_url: BaseUrl = Field(
         default="https://api.github.com",
         description="GitHub's API; GitHub Enterprise Server: `https://HOST/api/v3`.",
     )
@@ -55,11 +55,6 @@ class GitHubSettings(IssueSettings):
         if not _REPOSITORY.fullmatch(name):
             raise ValueError("must be a repository such as owner/name")
         return name
-
-    @field_validator("base_url")
-    @classmethod
-    def _base_url_can_be_called(cls, value: str) -> str:
-        return check_http_url(value).rstrip("/")
 
 
 class GitHubApi(IssueApi):

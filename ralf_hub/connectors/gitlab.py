@@ -22,10 +22,10 @@ from ralf_hub.connectors.base import (
     Rejected,
     Retry,
 )
+from ralf_hub.connectors.fields import BaseUrl
 from ralf_hub.connectors.issue_api import PAGE_SIZE, IssueApi, IssueSettings, Step, Target, said
 from ralf_hub.connectors.issues import IssueConnector
 from ralf_hub.connectors.judging import RETRY_AFTER_MAX_S, excerpt, judge_status, retry_after_s
-from ralf_hub.connectors.urls import check_http_url
 from ralf_hub.model import Json, Link
 
 API_PATH: Final = "/api/v4"
@@ -41,7 +41,7 @@ class GitLabSettings(IssueSettings):
     """A GitLab project whose issues show RALF's tasks."""
 
     project: str = Field(description="The project: `group/name`, or its number.")
-    base_url: str = Field(default="https://gitlab.com", description="The GitLab server.")
+    base_url: BaseUrl = Field(default="https://gitlab.com", description="The GitLab server.")
 
     @field_validator("project", mode="before")
     @classmethod
@@ -57,8 +57,8 @@ class GitLabSettings(IssueSettings):
 
     @field_validator("base_url")
     @classmethod
-    def _base_url_can_be_called(cls, value: str) -> str:
-        return check_http_url(value).rstrip("/").removesuffix(API_PATH)
+    def _base_url_is_the_server_s(cls, value: str) -> str:
+        return value.removesuffix(API_PATH)
 
 
 class GitLabApi(IssueApi):

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 
 from ralf_hub.clock import Clock
 from ralf_hub.connectors.base import Check, ConnectorSettings, HttpRequest, HttpResponse, Outcome
+from ralf_hub.connectors.fields import Token
 from ralf_hub.model import Json, Link
 from ralf_hub.texts import one_line
 
@@ -20,7 +21,7 @@ SAID_LENGTH_MAX: Final = 300
 class IssueSettings(ConnectorSettings):
     """What every issue tracker needs."""
 
-    token: SecretStr = Field(description="An access token that may write issues.")
+    token: Token = Field(description="An access token that may write issues.")
     create_issues: bool = Field(
         default=True,
         description="Whether a task without an issue gets one; if not, only tasks that have one are kept up to date.",
@@ -30,16 +31,6 @@ class IssueSettings(ConnectorSettings):
         default="in-progress", description="The label while a task is worked on; empty: none."
     )
     failed_label: str = Field(default="ralf-failed", description="The label of a failed task; empty: none.")
-
-    @field_validator("token")
-    @classmethod
-    def _token_can_be_sent(cls, value: SecretStr) -> SecretStr:
-        token = value.get_secret_value().strip()
-        if not token:
-            raise ValueError("the token is empty")
-        if not token.isascii() or any(char.isspace() or not char.isprintable() for char in token):
-            raise ValueError("the token has characters in it that no token has")
-        return SecretStr(token)
 
     @field_validator("labels")
     @classmethod

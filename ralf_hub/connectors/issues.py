@@ -28,7 +28,7 @@ from ralf_hub.connectors.base import (
 )
 from ralf_hub.connectors.issue_api import PAGE_SIZE, IssueApi, IssueSettings, Target, said
 from ralf_hub.connectors.issue_projects import Projects, ask
-from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector
+from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, too_early
 from ralf_hub.connectors.urls import place
 from ralf_hub.connectors.wording import Worded
 from ralf_hub.model import Delivery, Json, Link
@@ -121,7 +121,7 @@ class IssueConnector(ObjectConnector):
     async def create(self, delivery: Delivery, context: SendContext) -> Outcome:
         """Make the issue, or adopt the one an earlier try has made."""
         if context.may_have_been_sent:
-            found = _too_early(delivery, context) or await self._find_issue(delivery, context)
+            found = too_early(delivery, context) or await self._find_issue(delivery, context)
             if found is not None:
                 return found
         response = await ask(context.http, self.api.create(delivery.payload))
@@ -167,7 +167,7 @@ class IssueConnector(ObjectConnector):
         """Do one step; a comment is looked for before it is made again."""
         target = _target(delivery, link)
         if _step(delivery) == "comment" and context.may_have_been_sent:
-            found = _too_early(delivery, context) or await self._find_comment(delivery, target, context)
+            found = too_early(delivery, context) or await self._find_comment(delivery, target, context)
             if found is not None:
                 return found
         status = None
@@ -272,15 +272,6 @@ def _target(delivery: Delivery, link: Link | None) -> Target:
     if "merges" in delivery.payload:
         return Target(str(delivery.payload["merges"]), merges=True)
     return Target("" if link is None else str(link.external_id))
-
-
-def _too_early(delivery: Delivery, context: SendContext) -> Outcome | None:
-    """Return the wait for a try that a crash may have left at work over there a moment ago."""
-    first = parse_iso(delivery.first_attempt_at or delivery.created_at)
-    wait = SETTLE_S - (context.clock.now() - first) / MS_PER_S
-    if wait <= 0:
-        return None
-    return Retry("an earlier try may still be at work", retry_after_s=wait, counts=False)
 
 
 def _given_time(outcome: Outcome) -> Outcome:

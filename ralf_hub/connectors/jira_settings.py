@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 
 from ralf_hub.connectors import jira_plan
 from ralf_hub.connectors.base import ConnectorSettings
+from ralf_hub.connectors.fields import BaseUrl, Token
 from ralf_hub.connectors.jira_site import basic
 from ralf_hub.connectors.objects import check_moves
-from ralf_hub.connectors.urls import check_http_url
 
 LABEL_LENGTH_MAX: Final = 255
 
@@ -17,9 +17,9 @@ LABEL_LENGTH_MAX: Final = 255
 class JiraSettings(ConnectorSettings):
     """A Jira Cloud site, the account that writes there, and the project the issues go to."""
 
-    base_url: str = Field(description="The site, `https://<site>.atlassian.net`.")
+    base_url: BaseUrl = Field(description="The site, `https://<site>.atlassian.net`.")
     email: str = Field(description="The account's e-mail address.")
-    api_token: SecretStr = Field(description="An API token of that account.")
+    api_token: Token = Field(description="An API token of that account.")
     project_key: str = Field(description="The project's key, such as `RALF`.")
     default_issue_type: str = Field(default="Task", description="The type of the issues that are made.")
     labels: tuple[str, ...] = Field(default=("ralf",), description="Labels of every issue that is made.")
@@ -33,25 +33,12 @@ class JiraSettings(ConnectorSettings):
         """Return every secret, also in the form in which it is sent: whoever has that has the token."""
         return [*super().secret_values(), basic(self.email, self.api_token.get_secret_value())]
 
-    @field_validator("base_url")
-    @classmethod
-    def _base_url_can_be_called(cls, value: str) -> str:
-        return check_http_url(value).rstrip("/")
-
     @field_validator("email", "project_key", "default_issue_type")
     @classmethod
     def _is_said(cls, value: str) -> str:
         if not value.strip() or not value.isprintable():
             raise ValueError("is empty, or has control characters in it")
         return value.strip()
-
-    @field_validator("api_token")
-    @classmethod
-    def _token_can_be_sent(cls, value: SecretStr) -> SecretStr:
-        token = value.get_secret_value().strip()
-        if not token or not token.isascii() or not token.isprintable() or " " in token:
-            raise ValueError("the API token is empty, or has characters in it that no token has")
-        return SecretStr(token)
 
     @field_validator("statuses")
     @classmethod

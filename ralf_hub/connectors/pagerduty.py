@@ -30,8 +30,9 @@ from ralf_hub.connectors.base import (
     Retry,
     SendContext,
 )
+from ralf_hub.connectors.fields import BaseUrl
 from ralf_hub.connectors.judging import excerpt, judge_status
-from ralf_hub.connectors.urls import check_http_url, place
+from ralf_hub.connectors.urls import place
 from ralf_hub.connectors.wording import Worded, Wording
 from ralf_hub.model import Delivery, Json, Link
 from ralf_hub.notices import Notice
@@ -62,7 +63,7 @@ class PagerDutySettings(ConnectorSettings):
         max_length=60,
         description="What incidents say they come from; hubs that share an integration need one each.",
     )
-    base_url: str = Field(
+    base_url: BaseUrl = Field(
         default="https://events.pagerduty.com/v2", description="PagerDuty's Events API; the EU has its own."
     )
 
@@ -73,11 +74,6 @@ class PagerDutySettings(ConnectorSettings):
         if not _KEY.fullmatch(key):
             raise ValueError("an integration key has 32 letters and digits: copy it again")
         return SecretStr(key)
-
-    @field_validator("base_url")
-    @classmethod
-    def _base_url_can_be_called(cls, value: str) -> str:
-        return check_http_url(value).rstrip("/")
 
 
 class PagerDutyConnector(HttpConnector):

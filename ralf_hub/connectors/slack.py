@@ -10,11 +10,11 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Final, Self
+from typing import ClassVar, Final
 from urllib.parse import urlencode, urlsplit
 
 import orjson
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field
 
 from ralf_hub.clock import MS_PER_S, parse_iso
 from ralf_hub.connectors.base import (
@@ -32,6 +32,7 @@ from ralf_hub.connectors.base import (
     Rejected,
     SendContext,
 )
+from ralf_hub.connectors.fields import BaseUrl, ChatSettings, OptionalSecretUrl, OptionalToken
 from ralf_hub.connectors.slack_answers import (
     LOOK_UP_IMPOSSIBLE,
     THREAD_GONE,
@@ -41,7 +42,7 @@ from ralf_hub.connectors.slack_answers import (
     judge_webhook,
 )
 from ralf_hub.connectors.slack_layout import answered, buttons, escape, message
-from ralf_hub.connectors.urls import check_http_url, place
+from ralf_hub.connectors.urls import place
 from ralf_hub.connectors.wording import Wording
 from ralf_hub.model import Delivery, Event, Json, Link
 
@@ -55,52 +56,20 @@ _CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{6,}")
 _WEBHOOK_PATH = re.compile(r"/services/[^/]+/[^/]+/[^/]+/?")
 
 
-class SlackSettings(ConnectorSettings):
+class SlackSettings(ChatSettings):
     """A Slack incoming webhook or bot; the bot is used where both are set."""
 
-    webhook_url: SecretStr | None = Field(
+    webhook_url: OptionalSecretUrl = Field(
         default=None, description="An incoming webhook's URL, `https://hooks.slack.com/services/...`."
     )
-    bot_token: SecretStr | None = Field(
+    bot_token: OptionalToken = Field(
         default=None, description="A bot token, `xoxb-...`, with the scope chat:write."
     )
     channel: str = Field(
         default="", description="Where the bot posts: a channel's id (`C...`), or its name with `#`."
     )
     thread: bool = Field(default=True, description="Whether the bot keeps a task's notices in one thread.")
-    base_url: str = Field(default="https://slack.com/api", description="Slack's Web API.")
-
-    @field_validator("webhook_url", "bot_token", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: Any) -> Any:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        return None if isinstance(text, str) and not text.strip() else value
-
-    @field_validator("webhook_url")
-    @classmethod
-    def _webhook_can_be_called(cls, value: SecretStr | None) -> SecretStr | None:
-        return None if value is None else SecretStr(check_http_url(value.get_secret_value()))
-
-    @field_validator("bot_token")
-    @classmethod
-    def _token_can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
-        token = "" if value is None else value.get_secret_value().strip()
-        if not token.isascii() or any(char.isspace() or not char.isprintable() for char in token):
-            raise ValueError("the bot token has characters in it that no token has")
-        return SecretStr(token) if token else None
-
-    @field_validator("base_url")
-    @classmethod
-    def _base_url_can_be_called(cls, value: str) -> str:
-        return check_http_url(value).rstrip("/")
-
-    @model_validator(mode="after")
-    def _one_way_is_set(self) -> Self:
-        if self.enabled and self.webhook_url is None and self.bot_token is None:
-            raise ValueError("set webhook_url, or bot_token and channel")
-        if self.enabled and self.bot_token is not None and not self.channel.strip():
-            raise ValueError("a bot needs the channel it posts to: set channel")
-        return self
+    base_url: BaseUrl = Field(default="https://slack.com/api", description="Slack's Web API.")
 
 
 class SlackConnector(Connector):

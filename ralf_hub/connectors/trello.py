@@ -27,11 +27,12 @@ from ralf_hub.connectors.base import (
     Rejected,
     SendContext,
 )
+from ralf_hub.connectors.fields import BaseUrl
 from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, check_moves, mark, too_early
 from ralf_hub.connectors.trello_answers import words
 from ralf_hub.connectors.trello_board import PAGE_BYTES_MAX, Auth, TrelloBoard
 from ralf_hub.connectors.trello_layout import card_name, card_text, comment_text, escape
-from ralf_hub.connectors.urls import check_http_url, place
+from ralf_hub.connectors.urls import place
 from ralf_hub.connectors.wording import Worded
 from ralf_hub.model import Delivery, Json, Link
 
@@ -75,12 +76,7 @@ class TrelloSettings(ConnectorSettings):
     auth: Auth = Field(
         default="header", description="How key and token are sent; `query` puts them into the address."
     )
-    base_url: str = Field(default="https://api.trello.com/1", description="Trello's REST API.")
-
-    @field_validator("base_url")
-    @classmethod
-    def _base_url_can_be_called(cls, value: str) -> str:
-        return check_http_url(value).rstrip("/")
+    base_url: BaseUrl = Field(default="https://api.trello.com/1", description="Trello's REST API.")
 
     @field_validator("api_key", "token")
     @classmethod
