@@ -136,6 +136,17 @@ def test_every_event_type_is_described() -> None:
     assert set(EVENT_TYPES) <= set(rows(page("events.md")))
 
 
+def test_every_code_of_an_alert_is_described() -> None:
+    """Alerts are recorded in several rooms; each names its code as a literal."""
+    recorded = set()
+    for path in (CHECKOUT / "ralf_hub").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if 'record("system_alert"' in text:
+            recorded |= set(re.findall(r'"code": "([a-z_]+)"', text))
+    assert len(recorded) > 3
+    assert recorded <= set(rows(page("events.md")))
+
+
 def test_every_alias_of_a_type_is_described() -> None:
     text = page("events.md").partition("## RALF's types")[2]
     table = rows(text)
@@ -175,10 +186,12 @@ def test_every_page_can_be_reached_and_every_link_leads_somewhere() -> None:
             linked.add(found)
             if anchor:
                 assert anchor in anchors(found), f"{path.name} links to {target}#{anchor}"
+        for image in re.findall(r'(?:src|srcset)="([^"]+)"', text):
+            assert (path.parent / image).exists(), f"{path.name} shows {image}"
     adr = CHECKOUT / "docs" / "adr"
     docs = {path for path in PAGES if path.is_relative_to(CHECKOUT / "docs") and path.parent != adr}
-    assert docs - linked == {CHECKOUT / "docs" / "index.md"}
-    assert adr in linked
+    assert docs - linked == set()
+    assert adr / "README.md" in linked
 
 
 def anchors(path: Path) -> set[str]:
@@ -189,9 +202,14 @@ def anchors(path: Path) -> set[str]:
     return named | set(re.findall(r'<a id="([^"]+)">', text))
 
 
-def test_decisions_are_numbered_without_gaps() -> None:
-    numbers = sorted(path.name[:4] for path in (CHECKOUT / "docs" / "adr").glob("0*.md"))
-    assert numbers == [f"{number:04d}" for number in range(1, len(numbers) + 1)]
+def test_decisions_are_numbered_without_gaps_and_listed() -> None:
+    folder = CHECKOUT / "docs" / "adr"
+    files = sorted(path.name for path in folder.glob("0*.md"))
+    assert [name[:4] for name in files] == [f"{number:04d}" for number in range(1, len(files) + 1)]
+    listed = re.findall(
+        r"^\| \[\d+\]\(([^)]+)\)", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert listed == files, "docs/adr/README.md lists them"
 
 
 # --- what they show works -------------------------------------------------------------------------
