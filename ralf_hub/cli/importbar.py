@@ -1,5 +1,6 @@
 """The first import of a workspace, as a bar on a terminal."""
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -49,4 +50,5 @@ def _drawn() -> "Progress":
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # a file that takes the output keeps it, while the bar is drawn
     )
