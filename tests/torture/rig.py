@@ -245,6 +245,7 @@ class Rig:
         def gone() -> bool:
             return not self._open_files() - allowed
 
+        await asyncio.to_thread(self._tell, {"mode": "ok"})  # closes what the hub keeps open to it
         with contextlib.suppress(AssertionError):
             await eventually(gone, within_s=within_s)
         left = [f"{n} more open: {name}" for name, n in (self._open_files() - allowed).items()]

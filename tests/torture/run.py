@@ -5,6 +5,7 @@ import contextlib
 import json
 import shutil
 import sqlite3
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -107,7 +108,7 @@ async def _round(rig: Rig, checker: Checker, ledger: Ledger, total: Total) -> st
     load = Load(rig.hub.port, rig.hub.key, ledger, Random(f"{wanted.seed}/{number}/load"), number=number)
     try:
         await _suffer(rig, faults, load, ledger, wanted.clients)
-    except AssertionError as error:
+    except (AssertionError, subprocess.TimeoutExpired) as error:
         total.rounds += 1
         total.wrong.append(f"round {number}: {error}")
         return f"round {number}: {error}"
