@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import resource
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -31,17 +32,24 @@ ALL: Final[dict[str, Callable[[Bench], Awaitable[list[Row]]]]] = {
 SHORT: Final = Bench(runs=3, pace=0.2, minutes=0.5)
 
 
-async def run(names: list[str], bench: Bench, out: Path | None, *, short: bool) -> None:
-    """Run the named benchmarks one after the other; each is kept as soon as it is done."""
+async def run(names: list[str], bench: Bench, out: Path | None, *, short: bool) -> list[str]:
+    """Run the named benchmarks one after the other; each is kept as soon as it is done. Return those that failed."""
+    failed = []
     for name in names:
         print(f"\n## {name}\n", flush=True)
         begun = Kept.begin(name, bench)
-        found = begun.done(await ALL[name](bench))
+        try:
+            found = begun.done(await ALL[name](bench))
+        except (AssertionError, OSError) as error:
+            failed.append(f"{name}: {error!r}")
+            print(failed[-1], flush=True)
+            continue
         print(f"{markdown(found.rows)}\n\n{found.took_s:.0f} s", flush=True)
         keep(found, out, short=short)
+    return failed
 
 
-def main() -> None:
+def main() -> int:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=f"which of {', '.join(ALL)}; all where none is named")
@@ -59,8 +67,11 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for a thousand clients; the hub inherits it
     print(" · ".join(f"{name}: {value}" for name, value in machine().items()))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(given.names or list(ALL), bench, given.out, short=given.short))
+        failed = runner.run(run(given.names or list(ALL), bench, given.out, short=given.short))
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
