@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check contract connector-table format lint types bench bench-peers bench-guard fuzz-api torture docs lock clean
+.PHONY: help run test check audit sbom fuzz contract connector-table format lint types bench bench-peers bench-guard fuzz-api torture docs lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || cat $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ run: $(VENV)/.run ## install and start the hub; options for `serve` in ARGS: mak
 test: lint types ## everything that must pass: format, lint, types, all tests
 	$(PYTEST) --cov --cov-report=term --cov-fail-under=$(COVERAGE_MIN) $(ARGS)
 
-check: lint types ## the same without the journeys, which start real processes
+check: lint types audit ## the same without the journeys, which start real processes; asks for known vulnerabilities too
 	$(PYTEST) -m "not journey" $(ARGS)
 
 contract: $(VENV)/.dev $(PRISM) ## let Prism judge what the connectors send; needs Node
@@ -38,6 +38,16 @@ contract: $(VENV)/.dev $(PRISM) ## let Prism judge what the connectors send; nee
 
 connector-table: $(VENV)/.dev ## write down in docs/connectors.md what a run of the tests shows of every connector
 	$(PYTEST) -q -p tests.connectors.table tests/connectors/test_every_action.py tests/journeys/test_one_object.py
+
+audit: $(VENV)/.audit ## bandit over the code, and known vulnerabilities of the pinned versions where there is a network
+	$(BIN)/bandit --quiet --recursive --severity-level medium --configfile pyproject.toml ralf_hub
+	$(BIN)/python .ci/audit constraints.txt
+
+sbom: $(VENV)/.audit ## the bill of materials of a release: dist/ralf-hub.cdx.json (CycloneDX)
+	./.ci/sbom $(BIN)/python dist/ralf-hub.cdx.json
+
+fuzz: $(VENV)/.fuzz ## 100,000 cases for every parser that strangers' bytes reach; renews docs/evidence/fuzz.md
+	$(BIN)/python -m tests.fuzz --report docs/evidence/fuzz.md $(ARGS)
 
 format: $(VENV)/.dev ## put the code into its form and mend what can be mended without thought
 	$(BIN)/ruff format .
@@ -99,6 +109,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) install --constraint constraints.txt pip
 	@$(PIP) install --constraint constraints.txt --editable . --group dev
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.audit $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.dev
+	@$(PIP) install --constraint constraints.txt --group $*
+	@touch $@
 
 $(BIN)/python:
 	@./.ci/venv $(VENV) $(PYTHON)

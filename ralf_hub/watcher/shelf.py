@@ -58,7 +58,7 @@ class Shelf:
     def held(self, file: str) -> Held | None:
         """Return what a file said when it was last read; None where it was not."""
         found = self._files.get(file)
-        return None if found is None else pickle.loads(found)  # noqa: S301 - made in this process
+        return None if found is None else pickle.loads(found)  # noqa: S301 - made in this process # nosec B301
 
     def files(self) -> Collection[str]:
         """Return the names of all files."""
