@@ -194,13 +194,16 @@ def _check_routes(reader: Reader, settings: Settings, places: Mapping[str, Loc])
             reader.findings.add(places[name], f"cannot be built: {type(error).__name__}")
         else:
             earlier = [each for place in sorted(destinations) for each in known.get(place, ())]
+            told: frozenset[str] = frozenset()
             for other, others in dict(earlier).items():
-                both = ", ".join(kind for kind in EVENT_TYPES if kind in wanted & others)
+                met = (wanted & others) - told  # of many that meet for the same event, the first is named
+                both = ", ".join(kind for kind in EVENT_TYPES if kind in met)
                 if both:
                     message = (
                         f"leads to the same place as {other}: what both ask for ({both}) is delivered once"
                     )
                     reader.findings.warn(places[name], message)
+                told |= met
             for place in destinations:
                 known.setdefault(place, []).append((name, wanted))
 
