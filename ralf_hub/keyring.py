@@ -32,8 +32,8 @@ class Principal:
     """When a token ends; of a key the keyring knows it."""
 
     def may(self, scope: str) -> bool:
-        """Return whether the principal has *scope*; `admin` and `*` include all."""
-        return scope in self.scopes or ALL_SCOPES in self.scopes or "admin" in self.scopes
+        """Return whether the principal has *scope*; `*` includes all, `admin` is for keys alone."""
+        return scope in self.scopes or ALL_SCOPES in self.scopes
 
 
 ANONYMOUS: Final = Principal("anonymous", "anonymous", frozenset({ALL_SCOPES}))
