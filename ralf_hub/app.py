@@ -5,6 +5,7 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from dataclasses import replace
 
 import aiohttp_cors
@@ -148,7 +149,8 @@ async def running(
         async def read_events(after: int, limit: int) -> list[Event]:
             return await db.read(lambda conn: events.after(conn, after, limit=limit))
 
-        feed = Feed((await db.read(events.bounds))[1], read_events)
+        bounds = partial(db.read, events.bounds)
+        feed = Feed((await bounds())[1], read_events)
         stack.push_async_callback(feed.close)
         hub = Services(
             loaded=loaded,
@@ -161,9 +163,7 @@ async def running(
             meters=meters,
             redact=redact,
             feed=feed,
-            stream=Broadcaster(
-                feed, read_events, lambda: db.read(events.bounds), lambda: metrics_document(hub), clock
-            ),
+            stream=Broadcaster(feed, read_events, bounds, lambda: metrics_document(hub), clock),
             limits=RateLimiter(settings.api.rate_limit.requests_per_minute),
             auth_limits=RateLimiter(settings.api.rate_limit.failed_auth_per_minute),
         )

@@ -1,6 +1,7 @@
 """One row per endpoint: route, scope, input, output. Router, access control and OpenAPI all read it."""
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,6 +30,8 @@ FIELDS_MAX: Final = 200
 NAME_LENGTH_MAX: Final = 100
 """Longer names of fields and parameters are cut where an error names them."""
 _JSON: Final = "application/json"
+_PATTERN: Final = re.compile(r":[^}]*\}")
+"""What a parameter of a path may be, which is no part of its name."""
 
 
 class Body(BaseModel):
@@ -140,7 +143,7 @@ class Endpoint:
     @property
     def label(self) -> str:
         """How usage and logs name the endpoint."""
-        return f"{self.method} {self.path}"
+        return f"{self.method} {_PATTERN.sub('}', self.path)}"
 
 
 # --- idempotency ----------------------------------------------------------------------------------

@@ -94,19 +94,20 @@ class Meters:
     usage: dict[tuple[str, str, str], Usage] = field(default_factory=dict)
 
     def answered(
-        self, *, day: str, key_id: str, endpoint: str, status: int, duration_s: float, size: int
+        self, *, day: str, key_id: str, endpoint: str, status: int, duration_s: float | None, size: int
     ) -> None:
-        """Count one answer."""
+        """Count one answer; its time is left out where it is None."""
         self.requests += 1
         self.by_status[status] = self.by_status.get(status, 0) + 1
-        self.api.add(duration_s * 1000)
+        if duration_s is not None:
+            self.api.add(duration_s * 1000)
         row = self.usage.get((day, key_id, endpoint))
         if row is None:
             if len(self.usage) >= ROWS_MAX:
                 return
             row = self.usage[day, key_id, endpoint] = Usage()
         row.requests += 1
-        row.duration_us += int(duration_s * 1_000_000)
+        row.duration_us += int((duration_s or 0) * 1_000_000)
         row.bytes_out += size
         if status >= 500:  # noqa: PLR2004 - HTTP
             row.errors_5xx += 1

@@ -236,7 +236,9 @@ def _count(
         len(response.body) if isinstance(response, web.Response) and isinstance(response.body, bytes) else 0
     )
     label = endpoint.label if endpoint is not None else "other"
+    # A stream stays open as long as its reader likes: that is no latency.
+    duration_s = seconds if isinstance(response, web.Response) else None
     day = hub.clock.iso()[:10]
     hub.meters.answered(
-        day=day, key_id=caller.id, endpoint=label, status=response.status, duration_s=seconds, size=size
+        day=day, key_id=caller.id, endpoint=label, status=response.status, duration_s=duration_s, size=size
     )

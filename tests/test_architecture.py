@@ -49,7 +49,7 @@ ROOMS: Final[dict[str, str]] = {
     "admission": "delivery errors identity keyring limits secrets services store",
     "middleware": "admission endpoint errors intake keyring services texts",
     "runner": "clock errors middleware",
-    "handlers": "admission clock connectors delivery endpoint errors intake keyring limits meters middleware model services store stream verdicts version webhooks",
+    "handlers": "admission clock config connectors delivery endpoint errors intake keyring limits meters middleware model services store stream verdicts version webhooks",
     "app": "*",
     "cli": "*",
     "__main__": "cli",

@@ -5,8 +5,11 @@ from typing import Final
 
 from pydantic import Field
 
+from ralf_hub.clock import iso
 from ralf_hub.connectors.base import Connector, NotSentError, UnknownAnswerError
+from ralf_hub.connectors.budget import Budget
 from ralf_hub.delivery.channel import Channel
+from ralf_hub.delivery.sending import noting
 from ralf_hub.endpoint import Answer, Body, Call, Endpoint
 from ralf_hub.errors import NotFoundError
 from ralf_hub.handlers.shared import PageQuery, Text, Title, slice_answer
@@ -25,7 +28,7 @@ class Notify(Body):
     title: Title | None = Field(default=None, description="A headline.")
 
 
-def connector_json(channel: Channel, numbers: dict[str, Json]) -> dict[str, Json]:
+def connector_json(channel: Channel, numbers: dict[str, Json], now: str) -> dict[str, Json]:
     """Return one connector as the API shows it: never its settings' secrets."""
     state, connector = channel.state, channel.connector
     events = connector.default_events if connector.settings.events is None else connector.settings.events
@@ -40,6 +43,10 @@ def connector_json(channel: Channel, numbers: dict[str, Json]) -> dict[str, Json
         "reason": state.reason,
         "probe_at": state.probe_at,
         "held_until": state.held_until,
+        "rate_budget": _budget_json(channel.budget, now),
+        "identity": None
+        if channel.identity is None
+        else {"names": list(channel.identity.names), "is_bot": channel.identity.is_bot},
         "in_flight": channel.sending,
         "concurrency": channel.concurrency,
         "rate_per_minute": connector.settings.rate_per_minute,
@@ -48,6 +55,13 @@ def connector_json(channel: Channel, numbers: dict[str, Json]) -> dict[str, Json
         "last_error_at": state.last_error_at,
         **numbers,
     }
+
+
+def _budget_json(left: Budget | None, now: str) -> dict[str, Json] | None:
+    """Return what is left of the service's rate limit; None where it has not said so, or all of it is there again."""
+    if left is None or (left.resets_at is not None and left.resets_at <= now):
+        return None
+    return {"remaining": left.remaining, "limit": left.limit, "resets_at": left.resets_at}
 
 
 def _channel(call: Call) -> Channel:
@@ -62,22 +76,24 @@ async def list_connectors(call: Call) -> Answer:
     """Answer with the enabled connectors by name."""
     channels = call.hub.dispatcher.channels
     now_ms = call.hub.clock.now()
+    now = iso(now_ms)
     numbers = await call.hub.db.read(lambda conn: delivery_numbers(conn, now_ms, list(channels)))
     return slice_answer(
         "connectors",
         sorted(channels.values(), key=lambda channel: channel.name),
         lambda channel: channel.name,
-        lambda channel: connector_json(channel, numbers[channel.name]),
+        lambda channel: connector_json(channel, numbers[channel.name], now),
         call.query,
     )
 
 
 async def test_connector(call: Call) -> Answer:
     """Ask the service whether the credentials work; people see nothing of it."""
-    connector: Connector = _channel(call).connector
+    channel = _channel(call)
+    connector: Connector = channel.connector
     try:
         async with asyncio.timeout(TEST_TIMEOUT_S):
-            check = await connector.validate(call.hub.transport)
+            check = await connector.validate(noting(call.hub.transport, channel, call.hub.clock))
     except (NotSentError, UnknownAnswerError) as error:
         return Answer.json({"ok": False, "message": call.hub.redact(str(error))})
     except TimeoutError:

@@ -17,6 +17,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "releaseTask": {"task_id": "T-1", "agent": "ralf-1"},
     "emitEvent": {"type": "nightly_build", "data": {"result": "green"}},
     "replayDeliveries": {"state": "dead", "dry_run": True},
+    "dryRunConnector": {"event": "task_completed"},
     "notifyConnector": {"text": "The hub says hello."},
     "createKey": {"name": "dashboard", "scopes": ["tasks:read", "events:read"]},
 }
@@ -33,6 +34,7 @@ PATH_EXAMPLES: Final = {
     "/api/v1/connectors/{name}/pause": "console",
     "/api/v1/connectors/{name}/resume": "console",
     "/api/v1/connectors/{name}/notify": "console",
+    "/api/v1/connectors/{name}/dry-run": "console",
 }
 _PARAMETER: Final = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 

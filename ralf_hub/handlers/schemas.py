@@ -227,6 +227,15 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "ConnectorList": page("connectors", "Connector"),
     "ConnectorCheck": obj("", ok=TRUTH, message=text()),
     "ConnectorPause": obj("", name=text(), paused=TRUTH),
+    "DryRunRequests": obj(
+        "",
+        requests=many(
+            {
+                **OPEN,
+                "description": "`{action, method, url, headers, body}`, or `{action, payload}` without HTTP.",
+            }
+        ),
+    ),
     "Notified": obj("", event_id=text(), seq=number(), connector=text()),
     "Workspace": obj(
         "",

@@ -7,6 +7,7 @@ export class Problem extends Error {
     super(document?.detail || `The hub answered ${status}.`);
     this.status = status;
     this.code = document?.code;
+    this.retryAfter = null;
     this.fields = Object.fromEntries((document?.errors || []).map((error) => [error.field, error.message]));
   }
 }
@@ -23,6 +24,18 @@ export function takeKey() {
 export const setKey = (key) => sessionStorage.setItem(STORE, key);
 export const forgetKey = () => sessionStorage.removeItem(STORE);
 
+// How many calls the key's rate limit leaves, as the last answer said. https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
+export const allowance = { remaining: Infinity };
+
+// What ails the hub, by name; null where it cannot be asked. Open to all and not counted.
+export async function health() {
+  try {
+    return (await (await fetch("/health")).json()).checks;
+  } catch {
+    return null;
+  }
+}
+
 export async function call(method, path, body, headers = {}) {
   const key = sessionStorage.getItem(STORE);
   let answer;
@@ -35,10 +48,12 @@ export async function call(method, path, body, headers = {}) {
   } catch {
     throw new Problem(0, { detail: "The hub cannot be reached. Is it running?" });
   }
+  const left = /\br=(\d+)/.exec(answer.headers.get("RateLimit") || "");
+  allowance.remaining = left ? Number(left[1]) : Infinity;
   const text = await answer.text();
   let parsed = null;
   try { parsed = text ? JSON.parse(text) : null; } catch { /* no JSON: the status says enough */ }
-  if (!answer.ok) throw new Problem(answer.status, parsed);
+  if (!answer.ok) throw Object.assign(new Problem(answer.status, parsed), { retryAfter: Number(answer.headers.get("Retry-After")) });
   return parsed;
 }
 

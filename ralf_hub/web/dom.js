@@ -19,12 +19,11 @@ export const empty = (text) => h("p", { class: "empty" }, text);
 export const link = (href, text) => h("a", { href }, text);
 export const button = (text, onclick, kind = "") => h("button", { type: "button", class: kind, onclick }, text);
 
-const GOOD = new Set(["completed", "delivered", "working", "processed", "accepted", "active"]);
-const BAD = new Set(["failed", "dead", "not working", "disabled", "rejected", "error"]);
-export function tag(text) {
-  const kind = GOOD.has(text) ? "good" : BAD.has(text) ? "bad" : ["pending", "blocked", "paused"].includes(text) ? "warn" : "";
-  return h("span", { class: `tag ${kind}` }, String(text).replaceAll("_", " "));
-}
+const GOOD = new Set(["completed", "delivered", "working", "accepted", "task_completed", "feature_delivered", "connector_resumed"]);
+const BAD = new Set(["failed", "dead", "not working", "disabled", "rejected", "critical", "task_failed", "system_alert"]);
+const WARN = new Set(["pending", "blocked", "paused", "high", "retry", "ignored", "task_blocked", "task_cancelled", "connector_paused"]);
+export const tone = (text) => (GOOD.has(text) ? "good" : BAD.has(text) ? "bad" : WARN.has(text) ? "warn" : "");
+export const tag = (text) => h("span", { class: `tag ${tone(text)}` }, String(text).replaceAll("_", " "));
 
 export function table(caption, heads, rows, none) {
   if (!rows.length) return empty(none);
@@ -71,6 +70,7 @@ export function bars(values, label) {
   const top = Math.max(1, ...values);
   const wide = 100 / values.length;
   return svg("svg", { viewBox: "0 0 100 30", preserveAspectRatio: "none", class: "chart", role: "img", "aria-label": label },
+    svg("rect", { class: "base", x: 0, y: 29.5, width: 100, height: 0.5 }),
     ...values.map((value, i) => svg("rect", { class: "fill", x: i * wide + wide * 0.1, width: wide * 0.8, y: 30 - (30 * value) / top, height: (30 * value) / top })));
 }
 
@@ -81,4 +81,18 @@ export function line(given, label) {
   const points = values.map((value, i) => `${(i * step).toFixed(2)},${(29 - (28 * value) / top).toFixed(2)}`).join(" ");
   return svg("svg", { viewBox: "0 0 100 30", preserveAspectRatio: "none", class: "chart", role: "img", "aria-label": label },
     svg("polyline", { class: "line", points }));
+}
+
+// Buttons to the pages of a list before and after. `older`: the cursors of the pages gone through.
+export function pager(older, next, draw) {
+  if (!older.length && !next) return null;
+  return h("div", { class: "bar after" }, older.length ? button("Newer", () => { older.pop(); draw(); }) : null, next ? button("Older", () => { older.push(next); draw(); }) : null);
+}
+
+// A window above the page; it ends with Escape or its button.
+export function dialog(title, ...children) {
+  const box = h("dialog", { "aria-label": title }, h("h2", {}, title), ...children, h("form", { method: "dialog" }, h("button", {}, "Close")));
+  box.addEventListener("close", () => box.remove());
+  document.getElementById("main").append(box);
+  box.showModal();
 }

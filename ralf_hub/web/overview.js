@@ -1,10 +1,10 @@
 // What RALF is doing, what left the house, what is stuck: on one page.
 
 import { get } from "/web/api.js";
-import { bars, card, empty, h, line, link, span, tag, when, wide } from "/web/dom.js";
+import { bars, card, empty, h, line, link, span, tag, tone, when, wide } from "/web/dom.js";
 import { known } from "/web/hub.js";
 
-const STATUSES = ["pending", "in_progress", "blocked", "completed", "failed", "cancelled"];
+export const STATUSES = ["pending", "in_progress", "blocked", "completed", "failed", "cancelled"];
 
 export const taskLink = (id, title) => link(`#/tasks/${encodeURIComponent(id)}`, title || id);
 
@@ -15,43 +15,72 @@ export function connectorState(connector) {
 
 const words = (type) => type.replaceAll("_", " ");
 
-export function eventRow(event) {
-  const about = event.task_id ? taskLink(event.task_id, event.data.title || event.task_id) : event.data.message || event.data.text || event.data.connector || event.data.title || "";
-  return h("li", {}, when(event.occurred_at), h("span", { class: "grow" }, h("strong", {}, words(event.type)), " ", about), h("span", { class: "soft" }, event.source));
+// What an event says beyond its type and its task.
+function gist({ type, data }) {
+  if (type === "task_progress") return `${data.progress ?? 0}\u00a0%${data.note ? `: ${data.note}` : ""}`;
+  if (type === "task_updated" && data.changes) return `changed ${Object.keys(data.changes).map(words).join(", ")}`;
+  const text = data.message || data.text || data.error || data.note || data.reason || data.connector;
+  return typeof text === "string" ? text : "";
 }
 
-function charts() {
-  const total = known.perMinute.reduce((sum, n) => sum + n, 0);
-  const latest = known.p95.at(-1) || 0;
+// `own`: on the task's own page, where its title need not be said again.
+export function eventRow(event, { own = false } = {}) {
+  const about = own ? null : event.task_id ? taskLink(event.task_id, event.data.title || event.task_id) : event.data.title;
+  return h("li", {}, when(event.occurred_at),
+    h("span", { class: "grow" }, h("strong", { class: tone(event.type) }, words(event.type)), " ", about, about ? " " : "", h("span", { class: "soft" }, gist(event))),
+    h("span", { class: "soft source" }, event.source));
+}
+
+const rows = (items, none) => (items.length ? h("ul", { class: "rows" }, items) : empty(none));
+
+function charts(numbers) {
+  const each = numbers.delivered_per_minute;
+  const total = each.reduce((sum, n) => sum + n, 0);
+  const slowest = Math.round(Math.max(0, ...Object.values(numbers.deliveries).map((one) => one.p95_ms || 0)));
   return [
-    card("Delivered each minute", bars(known.perMinute, `${total} deliveries in the last half hour`), h("p", { class: "soft" }, `${known.perMinute.at(-1)} this minute, ${total} since this page was opened or in the last half hour`)),
-    card("Slowest connector, p95", line(known.p95.length ? known.p95 : [0], `p95 now ${latest} ms`), h("p", { class: "soft" }, `${latest} ms now; the last two minutes`)),
+    card("Delivered each minute", bars(each, `${total} deliveries in the last half hour`), h("p", { class: "soft" }, `${each.at(-1)} this minute, ${total} in the last half hour`)),
+    card("Slowest connector, p95", line(known.p95.length ? known.p95 : [slowest], `p95 now ${slowest} ms`), h("p", { class: "soft" }, `${slowest} ms now; the last two minutes`)),
   ];
 }
 
-export async function overview() {
-  const [numbers, queue, found, receipts] = await Promise.all([
-    get("/metrics"), get("/queue?limit=8"), get("/connectors"), get("/webhooks?limit=5").catch(() => ({ webhooks: [] })),
-  ]);
-  const alerts = known.events.filter((event) => event.type === "system_alert").slice(0, 5);
-  const board = h("ul", { class: "board" }, STATUSES.map((status) =>
-    h("li", {}, h("a", { href: `#/tasks?status=${status}` }, h("strong", {}, String(numbers.tasks.by_status[status])), words(status)))));
-  return [
-    h("h1", {}, "Overview"),
-    h("div", { class: "grid" },
-      wide("Tasks", board),
-      ...charts(),
-      card("Connectors", found.connectors.length ? h("ul", { class: "rows" }, found.connectors.map((connector) =>
-        h("li", {}, tag(connectorState(connector)), h("span", { class: "grow" }, link("#/connectors", connector.name)),
-          h("span", { class: "soft num" }, connector.pending ? `${connector.pending} pending, oldest ${span(connector.oldest_pending_age_s)}` : "nothing pending"))))
-        : empty("No connector is enabled. Add one to the settings, for example [connectors.slack].")),
-      card(`Queue (${queue.depth})`, queue.tasks.length ? h("ul", { class: "rows" }, queue.tasks.map((task) =>
-        h("li", {}, tag(task.priority), h("span", { class: "grow" }, taskLink(task.id, task.title))))) : empty("Nothing waits: RALF has no pending task."),
-        queue.blocked.length ? h("p", { class: "soft" }, `${queue.blocked.length} more cannot be taken yet.`) : null),
-      card("Alerts", alerts.length ? h("ul", { class: "rows" }, alerts.map(eventRow)) : empty("No alert among the last events.")),
-      card("Last webhooks", receipts.webhooks.length ? h("ul", { class: "rows" }, receipts.webhooks.map((receipt) =>
-        h("li", {}, tag(receipt.status), h("span", { class: "grow" }, receipt.service, " ", receipt.event_type || receipt.reason || ""), when(receipt.received_at)))) : empty("No service has called yet.")),
-      wide("What happened last", known.events.length ? h("ul", { class: "rows" }, known.events.slice(0, 15).map(eventRow)) : empty("No event yet. Create a task, or let RALF complete one.")),
-    ),
-  ];
+function board(numbers) {
+  return h("ul", { class: "board" }, STATUSES.map((status) =>
+    h("li", { class: numbers.tasks.by_status[status] ? tone(status) : "none" }, h("a", { href: `#/tasks?status=${status}` }, h("strong", {}, String(numbers.tasks.by_status[status])), words(status)))));
 }
+
+function connectorRow([name, one]) {
+  const waiting = one.pending ? `${one.pending} pending, oldest ${span(one.oldest_pending_age_s)}` : "nothing pending";
+  return h("li", {}, tag(connectorState(one)), h("span", { class: "grow" }, link("#/connectors", name)),
+    h("span", { class: "soft num" }, waiting, one.dead ? [", ", h("a", { href: `#/deliveries?state=dead&connector=${encodeURIComponent(name)}` }, `${one.dead} dead`)] : null));
+}
+
+const working = (task) => h("li", {}, h("span", { class: "grow" }, taskLink(task.id, task.title), h("div", { class: "soft" }, [task.assignee, task.started_at ? ["since ", when(task.started_at)] : null].filter(Boolean).flatMap((part) => [part, " "]))),
+  h("progress", { max: 100, value: task.progress, "aria-label": `${task.progress} % of ${task.title}` }), h("span", { class: "soft num" }, `${task.progress} %`));
+
+export const overview = {
+  hears: () => true,
+  async load() {
+    const [numbers, queue, now, receipts] = await Promise.all([
+      known.metrics || get("/metrics"), get("/queue?limit=8"), get("/tasks?status=in_progress&limit=6"), get("/webhooks?limit=5").catch(() => ({ webhooks: [] })),
+    ]);
+    return { numbers, queue, now: now.tasks, receipts: receipts.webhooks };
+  },
+  view({ numbers: first, queue, now, receipts }) {
+    const numbers = known.metrics || first;
+    const connectors = Object.entries(numbers.deliveries).filter(([, one]) => one.breaker);
+    return [
+      h("h1", {}, "Overview"),
+      h("div", { class: "grid" },
+        wide("Tasks", board(numbers)),
+        card("In work", rows(now.map(working), "RALF works on nothing now.")),
+        card(`Queue (${numbers.queue.depth})`, rows(queue.tasks.map((task) => h("li", {}, tag(task.priority), h("span", { class: "grow" }, taskLink(task.id, task.title)))), "Nothing waits that RALF could take."),
+          queue.blocked.length ? h("p", { class: "soft" }, `${queue.blocked.length} more cannot be taken yet.`) : null),
+        card("Connectors", rows(connectors.map(connectorRow), "No connector is enabled. Add one to the settings, for example [connectors.slack].")),
+        ...charts(numbers),
+        card("Alerts", rows(known.alerts.map((event) => eventRow(event)), "No alert.")),
+        card("Last webhooks", rows(receipts.map((receipt) => h("li", {}, tag(receipt.status), h("span", { class: "grow" }, receipt.service, " ", h("span", { class: "soft" }, receipt.reason || receipt.event_type || "")), when(receipt.received_at))), "No service has called yet.")),
+        wide("What happened last", rows(known.events.slice(0, 15).map((event) => eventRow(event)), "No event yet. Create a task, or let RALF complete one.")),
+      ),
+    ];
+  },
+};

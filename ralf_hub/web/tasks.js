@@ -1,32 +1,36 @@
 // Tasks: the list, one task with its history, and changing it.
 
 import { call, get, patch, post, query, remove } from "/web/api.js";
-import { button, card, choice, empty, field, h, link, table, tag, when, wide } from "/web/dom.js";
+import { button, card, choice, empty, field, h, link, pager, table, tag, when, wide } from "/web/dom.js";
 import { act, draw, say } from "/web/hub.js";
-import { eventRow, taskLink } from "/web/overview.js";
+import { STATUSES, eventRow, taskLink } from "/web/overview.js";
 
 const PRIORITIES = ["critical", "high", "medium", "low"].map((name) => [name, name]);
-const STATUSES = ["pending", "in_progress", "blocked", "completed", "failed", "cancelled"];
 const NEXT = { pending: ["in_progress", "completed", "blocked", "failed"], in_progress: ["completed", "failed", "blocked", "pending"], blocked: ["pending", "in_progress", "completed"], failed: ["pending", "in_progress"], completed: [], cancelled: [] };
 const VERB = { in_progress: "Start", completed: "Complete", failed: "Mark as failed", blocked: "Block", pending: "Back to the queue" };
 const filter = { status: "", q: "" };
 let older = [];
 
-export async function tasks() {
-  const asked = new URLSearchParams(location.hash.split("?")[1] || "");
-  if (asked.has("status")) { filter.status = asked.get("status"); history.replaceState(null, "", "#/tasks"); }
-  const found = await get(`/tasks${query({ limit: 50, ...filter, cursor: older.at(-1) })}`);
-  const status = choice([["", "every status"], ...STATUSES.map((name) => [name, name.replaceAll("_", " ")])], filter.status);
-  status.addEventListener("change", () => { filter.status = status.value; older = []; draw(); });
-  const text = h("input", { type: "search", value: filter.q, onchange: (event) => { filter.q = event.target.value; older = []; draw(); } });
-  return [
-    h("h1", {}, `Tasks (${found.total})`),
-    h("div", { class: "bar" }, field("status", "Status", status), field("q", "Find", text), button("New task", () => edit(), "main")),
-    h("div", { class: "card" }, table("Tasks, newest first", ["Status", "Task", "Priority", "Progress", "Changed"], found.tasks.map((task) =>
-      [tag(task.status), [taskLink(task.id, task.title), h("div", { class: "soft" }, task.id)], task.priority, `${task.progress} %`, when(task.updated_at)]), "No task fits. Clear the filter, or create one."),
-      h("div", { class: "bar" }, older.length ? button("Newer", () => { older.pop(); draw(); }) : null, found.next_cursor ? button("Older", () => { older.push(found.next_cursor); draw(); }) : null)),
-  ];
-}
+export const tasks = {
+  hears: (message) => message.topic === "events" && (message.event.task_id || message.event.type === "queue_changed"),
+  load() {
+    const asked = new URLSearchParams(location.hash.split("?")[1] || "");
+    if (asked.has("status")) { filter.status = asked.get("status"); filter.q = ""; older = []; history.replaceState(null, "", "#/tasks"); }
+    return get(`/tasks${query({ limit: 50, ...filter, cursor: older.at(-1) })}`);
+  },
+  view(found) {
+    const status = choice([["", "every status"], ...STATUSES.map((name) => [name, name.replaceAll("_", " ")])], filter.status);
+    status.addEventListener("change", () => { filter.status = status.value; older = []; draw(); });
+    const text = h("input", { type: "search", value: filter.q, placeholder: "id, title, description", onchange: (event) => { filter.q = event.target.value; older = []; draw(); } });
+    return [
+      h("h1", {}, `Tasks (${found.total})`),
+      h("div", { class: "bar" }, field("status", "Status", status), field("q", "Find", text), button("New task", () => edit(), "main")),
+      h("div", { class: "card" }, table("Tasks, newest first", ["Status", "Task", "Priority", "Progress", "Changed"], found.tasks.map((task) =>
+        [tag(task.status), [taskLink(task.id, task.title), h("div", { class: "soft" }, task.id)], task.priority, `${task.progress} %`, when(task.updated_at)]), "No task fits. Clear the filter, or create one."),
+        pager(older, found.next_cursor, draw)),
+    ];
+  },
+};
 
 // One form for creating and editing; the hub's own validation is shown at the fields.
 function edit(task) {
@@ -37,7 +41,7 @@ function edit(task) {
     const description = h("textarea", { rows: 6, value: values.description });
     const priority = choice(PRIORITIES, values.priority);
     main.replaceChildren(h("h1", {}, task ? `Edit ${task.id}` : "New task"), h("div", { class: "card" },
-      h("form", { class: "stack", onsubmit: async (event) => {
+      h("form", { class: "stack keep", onsubmit: async (event) => {
         event.preventDefault();
         Object.assign(values, { title: title.value, description: description.value, priority: priority.value });
         try {
@@ -57,22 +61,43 @@ function edit(task) {
   show();
 }
 
-export async function task(id) {
-  const path = `/tasks/${encodeURIComponent(id)}`;
-  const [found, events, deliveries] = await Promise.all([get(path), get(`/events${query({ task_id: id, limit: 200 })}`), get(`/deliveries${query({ task_id: id, limit: 100 })}`)]);
-  const to = (status) => act(() => patch(path, { status }));
-  return [
-    h("h1", {}, found.title),
-    h("div", { class: "bar" }, tag(found.status), ...NEXT[found.status].map((status) => button(VERB[status], () => to(status), status === "completed" ? "main" : "")),
-      ["completed", "cancelled"].includes(found.status) ? null : button("Edit", () => edit(found)),
-      ["completed", "cancelled", "failed"].includes(found.status) ? null : button("Cancel task", () => confirm(`Cancel ${found.id}? This is final.`) && act(() => remove(path)), "bad")),
-    h("div", { class: "grid" },
-      card("Task", h("dl", {}, ...[["Id", found.id], ["Priority", found.priority], ["Type", found.type], ["Feature", found.feature_id], ["Assignee", found.assignee], ["Depends on", found.depends_on.length ? found.depends_on.map((other) => [taskLink(other), " "]) : null], ["Created", when(found.created_at)], ["Started", found.started_at && when(found.started_at)], ["Completed", found.completed_at && when(found.completed_at)], ["Result", found.result === null ? null : typeof found.result === "string" ? found.result : JSON.stringify(found.result)], ["Error", found.error], ["Source", found.source]].filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
-        h("p", { class: "soft" }, `${found.progress} % done`), h("progress", { max: 100, value: found.progress, "aria-label": "Progress" })),
-      card("Outside", found.links.length ? h("ul", { class: "rows" }, found.links.map((outside) => h("li", {}, tag(outside.connector), h("span", { class: "grow" }, /^https?:/.test(outside.url || "") ? h("a", { href: outside.url, rel: "noopener noreferrer" }, outside.external_key || outside.external_id) : outside.external_key || outside.external_id)))) : empty("Nothing was made for it in another service.")),
-      found.description ? wide("Description", h("pre", {}, found.description)) : null,
-      wide("Timeline", events.events.length ? h("ul", { class: "rows" }, [...events.events].reverse().map(eventRow)) : empty("No event yet.")),
-      wide("Deliveries", table("Who was told", ["State", "Event", "Connector", "Attempts", "Last error"], deliveries.deliveries.map((row) => [tag(row.state), link(`#/deliveries/${row.id}`, row.event_type.replaceAll("_", " ")), row.connector, String(row.attempts), row.last_error || ""]), "Nobody was told of this task: no connector asks for its events.")),
-    ),
+function facts(found) {
+  const result = found.result === null || typeof found.result === "string" ? found.result : JSON.stringify(found.result);
+  const pairs = [
+    ["Id", found.id], ["Priority", found.priority], ["Type", found.type], ["Feature", found.feature_id], ["Assignee", found.assignee],
+    ["Part of", found.parent_id && taskLink(found.parent_id)], ["Depends on", found.depends_on.length ? found.depends_on.map((other) => [taskLink(other), " "]) : null],
+    ["Created", when(found.created_at)], ["Started", found.started_at && when(found.started_at)], ["Completed", found.completed_at && when(found.completed_at)],
+    ["Lease until", found.lease_expires_at && when(found.lease_expires_at)], ["Result", result], ["Error", found.error], ["Source", found.source],
   ];
+  return h("dl", {}, pairs.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 }
+
+function outside({ connector, url, external_key, external_id }) {
+  const name = external_key || external_id;
+  return h("li", {}, tag(connector), h("span", { class: "grow" }, /^https?:/.test(url || "") ? h("a", { href: url, rel: "noopener noreferrer" }, name) : name));
+}
+
+export const task = {
+  hears: (message, id) => (message.event || message.delivery)?.task_id === id,
+  async load(id) {
+    const path = `/tasks/${encodeURIComponent(id)}`;
+    const [found, events, deliveries] = await Promise.all([get(path), get(`/events${query({ task_id: id, limit: 100, before: 9007199254740991 })}`), get(`/deliveries${query({ task_id: id, limit: 100 })}`)]);
+    return { path, found, events: events.events, deliveries: deliveries.deliveries };
+  },
+  view({ path, found, events, deliveries }) {
+    const to = (status) => act(() => patch(path, { status }));
+    return [
+      h("h1", {}, found.title),
+      h("div", { class: "bar" }, tag(found.status), NEXT[found.status].map((status) => button(VERB[status], () => to(status), status === "completed" ? "main" : "")),
+        ["completed", "cancelled"].includes(found.status) ? null : button("Edit", () => edit(found)),
+        ["completed", "cancelled"].includes(found.status) ? null : button("Cancel task", () => confirm(`Cancel ${found.id}? This is final.`) && act(() => remove(path)), "bad")),
+      h("div", { class: "grid" },
+        card("Task", facts(found), h("p", { class: "soft" }, `${found.progress} % done`), h("progress", { max: 100, value: found.progress, "aria-label": "Progress" })),
+        card("Outside", found.links.length ? h("ul", { class: "rows" }, found.links.map(outside)) : empty("Nothing was made for it in another service.")),
+        found.description ? wide("Description", h("pre", {}, found.description)) : null,
+        wide("Timeline", events.length ? h("ul", { class: "rows" }, events.map((event) => eventRow(event, { own: true }))) : empty("No event yet.")),
+        wide("Deliveries", table("Who was told", ["State", "Event", "Connector", "Attempts", "Last error"], deliveries.map((row) => [tag(row.state), link(`#/deliveries/${row.id}`, row.event_type.replaceAll("_", " ")), row.connector, String(row.attempts), row.last_error || ""]), "Nobody was told of this task: no connector asks for its events.")),
+      ),
+    ];
+  },
+};

@@ -8,11 +8,11 @@ import pytest
 from ralf_hub.connectors.base import NotSentError
 from ralf_hub.handlers import connectors as handler
 from tests.api.conftest import Start
-from tests.api.helpers import CANARY, Api, webhook
+from tests.api.helpers import CANARY, ONLY, Api, webhook
 from tests.doubles import slack
 from tests.doubles.receiver import Receiver
 from tests.doubles.server import Fault
-from tests.support import eventually
+from tests.support import eventually, rows
 
 
 @pytest.fixture
@@ -214,3 +214,31 @@ async def test_a_start_probes_what_did_not_work_before(start: Start, sink: Recei
     api = await start(connectors={"sink": webhook(sink.url)}, delivery=delivery)
     await eventually(lambda: api.hub.dispatcher.channels["sink"].state.breaker == "closed")
     assert sink.accepted[0].json["type"] == "task_created"
+
+
+async def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(start: Start) -> None:
+    async with Receiver() as sink:
+        api = await start(
+            connectors={
+                "sink": webhook(f"{sink.url}/{CANARY}", secret=CANARY),
+                "only": webhook(sink.url, events=["task_*"]),
+                "console": {},
+            }
+        )
+        reply = await api.post("/connectors/sink/dry-run", {"event": "task_failed"})
+        assert reply.status == 200
+        (request,) = reply.json["requests"]
+        assert (request["method"], request["body"]["type"]) == ("POST", "task_failed")
+        assert request["url"].startswith("http://127.0.0.1")
+        assert "webhook-signature" in request["headers"]
+        assert CANARY.encode() not in reply.body
+        assert (await api.post("/connectors/sink/dry-run")).json["requests"][0]["body"][
+            "type"
+        ] == "task_completed"
+        assert "payload" in (await api.post("/connectors/console/dry-run")).json["requests"][0]
+        assert (await api.post("/connectors/none/dry-run")).status == 404
+        assert (await api.post("/connectors/sink/dry-run", {"event": "a b"})).fields == ["event"]
+        assert (await api.post("/connectors/sink/dry-run", {"task": "T-1"})).fields == ["task"]
+        assert (await api.post("/connectors/sink/dry-run", key=ONLY["connectors:read"])).status == 403
+        assert not sink.accepted
+        assert not rows(api.hub.db.path, "SELECT 1 FROM outbox")

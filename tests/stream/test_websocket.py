@@ -351,3 +351,10 @@ async def test_a_last_event_id_that_is_none_is_refused(api: Api, header: str) ->
     assert reply.status == 400
     assert reply.fields == ["Last-Event-ID"]
     assert (await api.get("/events/stream?since=99")).status == 400
+
+
+async def test_how_long_a_stream_is_open_is_no_latency(api: Api) -> None:
+    async with opened(api) as ws:
+        await ask(ws, op="ping")
+    await eventually(lambda: api.hub.meters.by_status.get(101))
+    assert api.hub.meters.api.count == 0
