@@ -3,9 +3,13 @@
 import asyncio
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
+import aiohttp
 import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.docs.page import run_page
 from tests.doubles.receiver import Receiver
@@ -25,11 +29,9 @@ def scratch(tmp_path: Path) -> Path:
 
 
 async def on_a_hub(page: str, tmp_path: Path, settings: str = CONSOLE) -> None:
-    """Run *page* where a hub is running already, in a folder of its reader's own."""
+    """Run *page* beside a hub that is running already, in its folder."""
     async with Hub(tmp_path, settings) as hub:
-        folder = scratch(tmp_path)
-        shutil.copy(hub.config, folder / "ralf-hub.toml")
-        await asyncio.to_thread(run_page, page, folder, url=hub.url, key=hub.key)
+        await asyncio.to_thread(run_page, page, tmp_path, url=hub.url, key=hub.key)
 
 
 def test_getting_started(tmp_path: Path) -> None:
@@ -42,7 +44,7 @@ def test_operations(tmp_path: Path) -> None:
     run_page("docs/operations.md", folder, url=f"http://127.0.0.1:{free_port()}")
 
 
-@pytest.mark.parametrize("page", ["docs/guides/api.md", "docs/security.md"])
+@pytest.mark.parametrize("page", ["docs/guides/api.md", "docs/oauth.md", "docs/security.md"])
 async def test_a_page_about_a_running_hub(page: str, tmp_path: Path) -> None:
     await on_a_hub(page, tmp_path)
 
@@ -78,3 +80,24 @@ async def test_what_a_task_leaves_in_the_file(tmp_path: Path) -> None:
         kb = (hub.value(size) - before) / count / 1024
     print(f"{kb:.1f} KB per task with three events and three deliveries")
     assert int(said) * 0.7 < kb < int(said) * 1.3
+
+
+async def test_what_operations_say_is_worth_an_alert_can_be_measured(tmp_path: Path) -> None:
+    scraping, alerts = (yaml.safe_load(snippet.text) for snippet in of("yaml", "docs/operations.md"))
+    assert scraping["scrape_configs"][0]["job_name"] == "ralf-hub"
+    rules = [rule["expr"] for group in alerts["groups"] for rule in group["rules"]]
+    asked = set(re.findall(r"\bralf_hub_\w+", " ".join(rules)))
+    assert len(asked) > 3
+    async with Hub(tmp_path, CONSOLE) as hub, aiohttp.ClientSession() as session:
+        await hub.ok("POST", "/api/v1/tasks", {"title": "Oil the hinges"})
+        async with session.get(f"{hub.url}/metrics", headers={"X-API-Key": hub.key}) as answer:
+            families = list(text_string_to_metric_families(await answer.text()))
+    assert asked <= {sample.name for family in families for sample in family.samples}
+    if (promtool := shutil.which("promtool")) is None:
+        pytest.skip("promtool is not installed: the rules were not read by Prometheus itself")
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump(alerts), encoding="utf-8")
+    done = await asyncio.to_thread(
+        subprocess.run, [promtool, "check", "rules", file], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
