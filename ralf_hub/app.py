@@ -5,8 +5,8 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
-from functools import partial
 from dataclasses import replace
+from functools import partial
 
 import aiohttp_cors
 from aiohttp import web
