@@ -6,7 +6,8 @@ from typing import Final
 
 from ralf_hub.clock import MS_PER_S, iso, parse_iso
 from ralf_hub.config.webhook_models import CatchUpSettings
-from ralf_hub.connectors.base import HttpResponse, NotSentError, UnknownAnswerError
+from ralf_hub.connectors.base import Connector, HttpResponse, NotSentError, UnknownAnswerError
+from ralf_hub.connectors.identities import identity
 from ralf_hub.intake.webhooks import release_held
 from ralf_hub.services import Services
 from ralf_hub.store import receipts
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 RELEASE_EVERY_S: Final = 1.0
 LOOK_EVERY_S: Final = 2.0
 CATCH_UP_EVERY_S: Final = 3_600.0
+ASK_AGAIN_S: Final = 300.0
 OVERLAP_MS: Final = 3_600 * MS_PER_S
 """How far before the last look the next one begins: a delivery may be logged late."""
 KEPT_MS: Final = 3 * 86_400 * MS_PER_S
@@ -41,7 +43,49 @@ def webhook_chores(hub: Services) -> tuple[Chore, ...]:
     return (
         Chore("held tasks", RELEASE_EVERY_S, release),
         Chore("webhook catch-up", LOOK_EVERY_S, CatchUp(hub).step),
+        Chore("own identities", LOOK_EVERY_S, OwnIdentities(hub).step, at_once=True),
     )
+
+
+class OwnIdentities:
+    """Learns who the hub is at the services that call it: what its own bot does there is no news.
+
+    Only of bots: where a token is a person's, that person does things by hand as well, and those count.
+    """
+
+    def __init__(self, hub: Services) -> None:
+        self._hub = hub
+        self._asked: dict[str, tuple[Connector, float]] = {}
+
+    async def step(self) -> None:
+        """Ask where it is not known yet, and let the senders know."""
+        names = {name for sender in self._hub.senders.values() for name in sender.connectors}
+        for name in sorted(names):
+            await self._ask(name)
+        known = {name: channel.identity for name, channel in self._hub.dispatcher.channels.items()}
+        self._hub.senders = {
+            route: sender.who_is_also(filter(None, (known.get(name) for name in sender.connectors)))
+            for route, sender in self._hub.senders.items()
+        }
+
+    async def _ask(self, name: str) -> None:
+        """Ask the service of one connector, unless it has answered or was asked a moment ago."""
+        hub = self._hub
+        channel = hub.dispatcher.channels.get(name)
+        if channel is None or channel.identity is not None:
+            return
+        connector, now = channel.connector, hub.clock.monotonic()
+        asked, due = self._asked.get(name, (None, 0.0))
+        if asked is connector and now < due:
+            return
+        self._asked[name] = (connector, now + ASK_AGAIN_S)
+        try:
+            found = await identity(connector, hub.transport)
+        except (NotSentError, UnknownAnswerError) as error:
+            log.info("who the hub is for %s is not known yet: %s", name, hub.redact(str(error)))
+            return
+        if channel.connector is connector:  # else its settings have changed meanwhile
+            channel.identity = found
 
 
 class CatchUp:

@@ -254,6 +254,14 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a service takes the hub for, by the names and ids of its webhooks; `is_bot` where nobody else acts as that."""
+
+    names: tuple[str, ...]
+    is_bot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectorEnv:
     """What every connector instance is given when it is built."""
 
@@ -311,6 +319,15 @@ class Connector(ABC):
         """Ask the service whether the credentials work, without posting anything people see."""
         del http
         return Check(ok=True, message="nothing to check")
+
+    def ask_identity(self) -> HttpRequest | None:
+        """Return the request whose answer says whose credentials these are; None where there is none."""
+        return None
+
+    def read_identity(self, answer: Mapping[str, Json]) -> Identity | None:
+        """Return who that is, by the JSON of the answer; None where it does not say."""
+        del answer
+        return None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

@@ -26,6 +26,7 @@ from ralf_hub.connectors.base import (
     Http,
     HttpRequest,
     HttpResponse,
+    Identity,
     Outcome,
     Rejected,
     SendContext,
@@ -40,6 +41,7 @@ from ralf_hub.connectors.discord_answers import (
 )
 from ralf_hub.connectors.discord_layout import buttons, escape, footer, message
 from ralf_hub.connectors.fields import BaseUrl, ChatSettings, OptionalSecretUrl, OptionalToken
+from ralf_hub.connectors.identities import named
 from ralf_hub.connectors.urls import place
 from ralf_hub.connectors.wording import Wording
 from ralf_hub.model import Delivery, Json, Link
@@ -261,6 +263,16 @@ class DiscordConnector(Connector):
             return HttpRequest("GET", url, headers)
         headers["content-type"] = "application/json"
         return HttpRequest("POST", url, headers, orjson.dumps(body))
+
+    # --- who it is --------------------------------------------------------------------------------------
+
+    def ask_identity(self) -> HttpRequest | None:
+        """Return the question whose token it is."""
+        return None if self._token is None else self._call("/users/@me")
+
+    def read_identity(self, answer: Mapping[str, Json]) -> Identity | None:
+        """Return the bot's user."""
+        return named(answer, "id", is_bot=answer.get("bot") is True)
 
     # --- checking ---------------------------------------------------------------------------------
 

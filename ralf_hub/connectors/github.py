@@ -18,11 +18,13 @@ from ralf_hub.connectors.base import (
     CredentialsBroken,
     HttpRequest,
     HttpResponse,
+    Identity,
     Outcome,
     Rejected,
     Retry,
 )
 from ralf_hub.connectors.fields import BaseUrl
+from ralf_hub.connectors.identities import named
 from ralf_hub.connectors.issue_api import PAGE_SIZE, IssueApi, IssueSettings, Step, Target, said
 from ralf_hub.connectors.issues import IssueConnector
 from ralf_hub.connectors.judging import RETRY_AFTER_MAX_S, excerpt, judge_status, retry_after_s
@@ -125,6 +127,10 @@ class GitHubApi(IssueApi):
         url = f"{self.settings.base_url}/user/repos?sort=pushed&per_page={PAGE_SIZE}"
         return HttpRequest("GET", url, self._headers())
 
+    def user_request(self) -> HttpRequest:
+        """Return the request for https://docs.github.com/en/rest/users/users#get-the-authenticated-user."""
+        return HttpRequest("GET", f"{self.settings.base_url}/user", self._headers())
+
     def _call(self, method: str, path: str, body: Mapping[str, Json] | None = None) -> HttpRequest:
         url, headers = f"{self.settings.base_url}/repos/{self.project}{path}", self._headers()
         if body is None:
@@ -201,6 +207,10 @@ class GitHubApi(IssueApi):
         )
         note = "" if may_label else "; without triage or write access GitHub leaves labels out"
         return Check(ok=True, message=f"the token reads {name}{note}; nothing was written")
+
+    def user_of(self, answer: Mapping[str, Json]) -> Identity | None:
+        """Return login and id. A personal token is its person's; an app's cannot ask."""
+        return named(answer, "login", "id", is_bot=answer.get("type") == "Bot")
 
     def project_name(self, answer: Mapping[str, Json]) -> Json:
         """Return `owner/name`."""

@@ -18,11 +18,13 @@ from ralf_hub.connectors.base import (
     CredentialsBroken,
     HttpRequest,
     HttpResponse,
+    Identity,
     Outcome,
     Rejected,
     Retry,
 )
 from ralf_hub.connectors.fields import BaseUrl
+from ralf_hub.connectors.identities import named
 from ralf_hub.connectors.issue_api import PAGE_SIZE, IssueApi, IssueSettings, Step, Target, said
 from ralf_hub.connectors.issues import IssueConnector
 from ralf_hub.connectors.judging import RETRY_AFTER_MAX_S, excerpt, judge_status, retry_after_s
@@ -125,6 +127,10 @@ class GitLabApi(IssueApi):
         query = {"membership": "true", "simple": "true", "per_page": PAGE_SIZE}
         return HttpRequest("GET", f"{self._api_url}/projects?{urlencode(query)}", self._headers())
 
+    def user_request(self) -> HttpRequest:
+        """Return the request for https://docs.gitlab.com/api/users/#retrieve-your-user-details."""
+        return HttpRequest("GET", f"{self._api_url}/user", self._headers())
+
     @property
     def _api_url(self) -> str:
         return f"{self.settings.base_url}{API_PATH}"
@@ -199,6 +205,10 @@ class GitLabApi(IssueApi):
         if answer.get("issues_enabled") is False or answer.get("issues_access_level") == "disabled":
             return Check(ok=False, message=f"{name} has no issues: switch them on in its settings")
         return Check(ok=True, message=f"the token reads {name}; nothing was written")
+
+    def user_of(self, answer: Mapping[str, Json]) -> Identity | None:
+        """Return name and id. The token of a project or group is a bot's."""
+        return named(answer, "username", "id", is_bot=answer.get("bot") is True)
 
     def project_name(self, answer: Mapping[str, Json]) -> Json:
         """Return `group/name`."""

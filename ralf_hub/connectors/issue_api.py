@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 from pydantic import Field, field_validator
 
 from ralf_hub.clock import Clock
-from ralf_hub.connectors.base import Check, ConnectorSettings, HttpRequest, HttpResponse, Outcome
+from ralf_hub.connectors.base import Check, ConnectorSettings, HttpRequest, HttpResponse, Identity, Outcome
 from ralf_hub.connectors.fields import Token
 from ralf_hub.model import Json, Link
 from ralf_hub.texts import one_line
@@ -125,6 +125,10 @@ class IssueApi(ABC):
     def projects_request(self) -> HttpRequest:
         """Return the request for the projects the token sees."""
 
+    @abstractmethod
+    def user_request(self) -> HttpRequest:
+        """Return the request for the user the token is of."""
+
     # --- answers ----------------------------------------------------------------------------------
 
     @abstractmethod
@@ -150,6 +154,10 @@ class IssueApi(ABC):
     @abstractmethod
     def project_check(self, answer: Mapping[str, Json]) -> Check:
         """Return what the project's answer says about keeping issues there."""
+
+    @abstractmethod
+    def user_of(self, answer: Mapping[str, Json]) -> Identity | None:
+        """Return who that is, by the names that webhooks use."""
 
     @abstractmethod
     def project_name(self, answer: Mapping[str, Json]) -> Json:

@@ -21,6 +21,7 @@ from ralf_hub.connectors.base import (
     Http,
     HttpRequest,
     HttpResponse,
+    Identity,
     Outcome,
     Rejected,
     Retry,
@@ -245,6 +246,16 @@ class IssueConnector(ObjectConnector):
         if status != 404 or not isinstance(outcome, Rejected):  # noqa: PLR2004 - not found
             return outcome
         return replace(outcome, reason=await self._projects.unknown(http))
+
+    # --- who it is --------------------------------------------------------------------------------------
+
+    def ask_identity(self) -> HttpRequest | None:
+        """Return the question whose token it is."""
+        return self.api.user_request()
+
+    def read_identity(self, answer: Mapping[str, Json]) -> Identity | None:
+        """Return the token's user."""
+        return self.api.user_of(answer)
 
     # --- checking ---------------------------------------------------------------------------------
 

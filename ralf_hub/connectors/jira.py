@@ -22,12 +22,14 @@ from ralf_hub.connectors.base import (
     Http,
     HttpRequest,
     HttpResponse,
+    Identity,
     NotSentError,
     Outcome,
     Rejected,
     Retry,
     SendContext,
 )
+from ralf_hub.connectors.identities import named
 from ralf_hub.connectors.jira_answers import faults, is_jira, judge
 from ralf_hub.connectors.jira_layout import label
 from ralf_hub.connectors.jira_settings import JiraSettings
@@ -295,6 +297,14 @@ class JiraConnector(ObjectConnector):
         response = await http(self._site.call("GET", path))
         outcome = self._judge_update(response, link)
         return response if isinstance(outcome, Delivered) else outcome
+
+    def ask_identity(self) -> HttpRequest:
+        """Return the question whose token it is."""
+        return self._site.call("GET", MYSELF)
+
+    def read_identity(self, answer: Mapping[str, Json]) -> Identity | None:
+        """Return the account."""
+        return named(answer, "accountId", is_bot=answer.get("accountType") == "app")
 
     # --- checking ---------------------------------------------------------------------------------
 

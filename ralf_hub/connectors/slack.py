@@ -28,11 +28,13 @@ from ralf_hub.connectors.base import (
     Http,
     HttpRequest,
     HttpResponse,
+    Identity,
     Outcome,
     Rejected,
     SendContext,
 )
 from ralf_hub.connectors.fields import BaseUrl, ChatSettings, OptionalSecretUrl, OptionalToken
+from ralf_hub.connectors.identities import named
 from ralf_hub.connectors.slack_answers import (
     LOOK_UP_IMPOSSIBLE,
     THREAD_GONE,
@@ -255,6 +257,16 @@ class SlackConnector(Connector):
             return HttpRequest("GET", f"{url}?{urlencode(query)}", headers)
         headers["content-type"] = "application/json; charset=utf-8"
         return HttpRequest("POST", url, headers, orjson.dumps(body or {}))
+
+    # --- who it is --------------------------------------------------------------------------------------
+
+    def ask_identity(self) -> HttpRequest | None:
+        """Return the question whose token it is."""
+        return None if self._token is None else self._call("auth.test")
+
+    def read_identity(self, answer: Mapping[str, Json]) -> Identity | None:
+        """Return the bot's user and itself: messages carry either."""
+        return named(answer, "user_id", "bot_id", is_bot=True) if answer.get("ok") is True else None
 
     # --- checking ---------------------------------------------------------------------------------
 

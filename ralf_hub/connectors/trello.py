@@ -23,11 +23,13 @@ from ralf_hub.connectors.base import (
     Http,
     HttpRequest,
     HttpResponse,
+    Identity,
     Outcome,
     Rejected,
     SendContext,
 )
 from ralf_hub.connectors.fields import BaseUrl
+from ralf_hub.connectors.identities import named
 from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, check_moves, mark, too_early
 from ralf_hub.connectors.trello_answers import words
 from ralf_hub.connectors.trello_board import PAGE_BYTES_MAX, Auth, TrelloBoard
@@ -288,6 +290,14 @@ class TrelloConnector(ObjectConnector):
                 return Delivered(response.status, "found: an earlier try had written it")
         response = await context.http(self._commenting(delivery, link))
         return self._about(link, response, self._board.judge(response, creates=True))
+
+    def ask_identity(self) -> HttpRequest:
+        """Return the question whose token it is."""
+        return self._board.ask_me()
+
+    def read_identity(self, answer: Mapping[str, Json]) -> Identity | None:
+        """Return the member; Trello's tokens are people's."""
+        return named(answer, "id", "username", is_bot=False)
 
     # --- checking ---------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from aiolimiter import AsyncLimiter
 
-from ralf_hub.connectors.base import Connector, Outcome
+from ralf_hub.connectors.base import Connector, Identity, Outcome
+from ralf_hub.connectors.budget import Budget
 from ralf_hub.delivery import breaker
 from ralf_hub.model import Delivery, Link
 from ralf_hub.store.connectors import ConnectorState
@@ -69,6 +70,10 @@ class Channel:
     awaits_turn: bool = False
     woken: bool = True
     look_again_at: str | None = None
+    budget: Budget | None = None
+    """What the service's last answer said is left of its rate limit."""
+    identity: Identity | None = None
+    """Who the service takes the hub for, once it has said so."""
 
     @property
     def name(self) -> str:
@@ -82,6 +87,8 @@ class Channel:
 
     def serve(self, connector: Connector, concurrency: int) -> None:
         """Go on with *connector*, which may be the same with other settings; *concurrency* is the hub's default."""
+        if connector.settings != self.connector.settings:
+            self.budget = self.identity = None
         rate = connector.settings.rate_per_minute
         if self.limiter is None or rate != self.connector.settings.rate_per_minute:
             self.limiter = limiter(rate)

@@ -21,7 +21,7 @@ from ralf_hub.delivery import breaker
 from ralf_hub.delivery.bookkeeper import Accept, Bookkeeper, DispatchPolicy
 from ralf_hub.delivery.channel import Channel, Claimed, Finished, Standing
 from ralf_hub.delivery.claiming import Ask, look
-from ralf_hub.delivery.sending import send
+from ralf_hub.delivery.sending import noting, send
 from ralf_hub.errors import NotFoundError, StorageError
 from ralf_hub.store import connectors as connector_states
 from ralf_hub.store import outbox
@@ -294,7 +294,7 @@ class Dispatcher:
             outcome = await send(
                 channel.connector,
                 claimed,
-                http=self._http,
+                http=noting(self._http, channel, self._clock),
                 clock=self._clock,
                 timeout_s=self.policy.timeout_s,
             )

@@ -11,6 +11,8 @@ from ralf_hub.connectors.base import (
     Connector,
     Delivered,
     Http,
+    HttpRequest,
+    HttpResponse,
     NotSentError,
     Outcome,
     Rejected,
@@ -18,7 +20,8 @@ from ralf_hub.connectors.base import (
     SendContext,
     UnknownAnswerError,
 )
-from ralf_hub.delivery.channel import Claimed, Finished
+from ralf_hub.connectors.budget import budget
+from ralf_hub.delivery.channel import Channel, Claimed, Finished
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,17 @@ async def send(
     except Exception as error:
         log.exception("connector %s failed on delivery %s", connector.name, delivery.id)
         return Retry(f"the connector failed: {type(error).__name__}: {error}")
+
+
+def noting(http: Http, channel: Channel, clock: Clock) -> Http:
+    """Return *http*, by which *channel* learns what its service says is left of the rate limit."""
+
+    async def call(request: HttpRequest) -> HttpResponse:
+        response = await http(request)
+        channel.budget = budget(response.headers, clock.now()) or channel.budget
+        return response
+
+    return call
 
 
 def without_detail(item: Finished, error: Exception) -> Finished:

@@ -1,9 +1,10 @@
 """A service that may call the hub, as the settings describe it: how it signs, how it is read, what it may do."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
+from ralf_hub.connectors.base import Identity
 from ralf_hub.verdicts import Signed, Verdict
 from ralf_hub.webhooks import discord, github, gitlab, jira, pagerduty, slack, trello
 from ralf_hub.webhooks.received import Received, Reply
@@ -59,6 +60,11 @@ class Sender:
     def source(self) -> str:
         """Who its events and tasks come from."""
         return f"webhook:{self.route}"
+
+    def who_is_also(self, known: Iterable[Identity]) -> "Sender":
+        """Return this sender, for which the hub is also the bots among *known*."""
+        names = {name.casefold() for one in known if one.is_bot for name in one.names}
+        return self if names <= self.own_identity else replace(self, own_identity=self.own_identity | names)
 
     def understand(self, request: Signed) -> tuple[Received, list[Rule]]:
         """Return what a verified request says and the rules to carry out. HubError where it cannot be read."""

@@ -163,7 +163,7 @@ class Discord(Double):
 
     def _me(self, request: web.Request, _: Any) -> Any:
         self._bot(request)
-        return {"id": BOT_ID, "username": "ralf"}
+        return {"id": BOT_ID, "username": "ralf", "bot": True}
 
     def _show_channel(self, request: web.Request, _: Any) -> Any:
         self._channel(request)

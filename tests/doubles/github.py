@@ -27,6 +27,7 @@ _OK = {"200": {"description": "done"}}
 MORE = {
     # Not in the description the tests read: https://docs.github.com/en/rest/repos/repos and /issues/labels
     "/repos/{owner}/{repo}": {"get": {"parameters": [_OWNER, _REPO], "responses": _OK}},
+    "/user": {"get": {"responses": _OK}},
     "/user/repos": {
         "get": {
             "parameters": [
@@ -53,6 +54,7 @@ class GitHub(Double):
         super().__init__()
         self.tracker = tracker or Tracker()
         self.may_label = True
+        self.user = {"login": "kai", "id": 7, "type": "User"}
         self.moved = False
         self._log = log or Log(None)
         self._contract = Contract("github/trimmed.json", "https://api.github.com", MORE)
@@ -63,6 +65,7 @@ class GitHub(Double):
     def routes(self) -> list[web.RouteDef]:
         repo, issue = "/repos/{owner}/{repo}", "/repos/{owner}/{repo}/issues/{number:[0-9]+}"
         return [
+            web.get("/user", self._checked(self._user)),
             web.get("/user/repos", self._checked(self._repositories)),
             web.get(repo, self._checked(self._repository)),
             web.get(f"{repo}/issues", self._checked(self._list)),
@@ -105,6 +108,9 @@ class GitHub(Double):
         return None
 
     # --- the repository ---------------------------------------------------------------------------
+
+    async def _user(self, _: web.Request) -> web.Response:
+        return web.json_response(self.user)
 
     async def _repositories(self, _: web.Request) -> web.Response:
         return web.json_response([{"full_name": name} for name in (*OTHERS, REPOSITORY)])

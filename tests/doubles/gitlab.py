@@ -43,6 +43,7 @@ _NOTES = {
     },
 }
 MORE = {
+    "/v4/user": {"get": {"responses": _OK}},
     "/v4/projects/{id}/issues/{iid}/notes": _NOTES,
     "/v4/projects/{id}/merge_requests/{iid}/notes": _NOTES,
     "/v4/projects/{id}/merge_requests/{iid}": {"get": {"parameters": [_ID, _IID], "responses": _OK}},
@@ -66,6 +67,7 @@ class GitLab(Double):
         project = "/api/v4/projects/{id}"
         issue, merge = f"{project}/issues/{{iid:[0-9]+}}", f"{project}/merge_requests/{{merge:[0-9]+}}"
         return [
+            web.get("/api/v4/user", self._checked(self._user)),
             web.get("/api/v4/projects", self._checked(self._projects)),
             web.get(project, self._checked(self._project)),
             web.get(f"{project}/issues", self._checked(self._list)),
@@ -96,6 +98,9 @@ class GitLab(Double):
         return handle
 
     # --- the project ------------------------------------------------------------------------------
+
+    async def _user(self, _: web.Request) -> web.Response:
+        return web.json_response({"username": "project_4711_bot_0a1b", "id": 4712, "bot": True})
 
     async def _projects(self, _: web.Request) -> web.Response:
         return web.json_response([{"path_with_namespace": name} for name in (*OTHERS, PROJECT)])

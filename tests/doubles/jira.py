@@ -153,7 +153,12 @@ class Jira(Double):
     # --- site and projects ------------------------------------------------------------------------
 
     def _myself(self, _request: web.Request, _body: Any) -> tuple[int, Any]:
-        return 200, {"accountId": "712020:ralf", "displayName": "Ralf", "emailAddress": EMAIL}
+        return 200, {
+            "accountId": "712020:ralf",
+            "displayName": "Ralf",
+            "accountType": "atlassian",
+            "emailAddress": EMAIL,
+        }
 
     def _project_search(self, _request: web.Request, _body: Any) -> tuple[int, Any]:
         return 200, {"values": [{"key": key, "name": key.title()} for key in sorted(self.projects)]}

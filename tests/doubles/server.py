@@ -190,7 +190,9 @@ async def _fail(fault: Fault, request: web.Request, handler: Handler) -> web.Str
         await handler(request)
         return _drop(request)
     if fault.status is None:
-        return await handler(request)
+        answer = await handler(request)
+        answer.headers.update(fault.headers)
+        return answer
     return web.Response(status=fault.status, text=fault.body, headers=fault.headers)
 
 
