@@ -86,10 +86,9 @@ def test_every_dependency_has_a_pinned_version_for_the_tests() -> None:
     declared = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = declared["project"]["optional-dependencies"].values()
     wanted = [declared["project"]["dependencies"], *extras, *declared["dependency-groups"].values()]
-    named = [each for group in wanted for each in group if isinstance(each, str)]  # a group may take in another
-    lacking = {name_of(each) for each in named} - {
-        name_of(line) for line in lines if "==" in line
-    }
+    # A group may take in another, which is no name.
+    named = [each for group in wanted for each in group if isinstance(each, str)]
+    lacking = {name_of(each) for each in named} - {name_of(line) for line in lines if "==" in line}
     assert lacking == set(), "run: make lock"
 
 
