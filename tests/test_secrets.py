@@ -1,4 +1,6 @@
+import base64
 import hashlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -57,6 +59,17 @@ def test_new_secrets_are_known_beside_the_old() -> None:
 )
 def test_a_secret_is_known_however_it_is_written(shown: str) -> None:
     assert Redactor(['a "b"/ü&c'])(f"x={shown};") == "x=***;"
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "me@example.org:", "\0user\0"])
+@pytest.mark.parametrize("after", ["", "z", "zz", ":more"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_secret_is_known_inside_base64(before: str, after: str, encode: Callable[[bytes], bytes]) -> None:
+    secret = "p\u00e4ss>>word??0123456789~~~"
+    shown = Redactor([secret])("535 no: " + encode(f"{before}{secret}{after}".encode()).decode())
+    left = shown.replace("***", "").removeprefix("535 no: ")
+    assert "***" in shown
+    assert len(left) <= len(encode(before.encode())) + len(encode(after.encode())) + 4
 
 
 def test_every_line_of_a_private_key_is_a_secret_by_itself() -> None:
