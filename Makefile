@@ -83,7 +83,7 @@ docs: $(VENV)/.dev ## renew the pages that are made from the code, and build the
 		mv "docs/$${page%:*}.md.new" "docs/$${page%:*}.md"; \
 	done
 	$(BIN)/python -m ralf_hub openapi > openapi.json.new && mv openapi.json.new openapi.json
-	$(BIN)/python -m mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 lock: $(BIN)/python ## refresh constraints.txt: the newest versions the ranges allow
 	./.ci/lock $(BIN)/python > constraints.txt.new && mv constraints.txt.new constraints.txt
