@@ -13,7 +13,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 MS_PER_S = 1000
+S_PER_DAY = 86_400
 FAR_FUTURE = "9999-12-31T23:59:59.999Z"
+
+
+@lru_cache(maxsize=8)
+def _day(day: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(day * S_PER_DAY))
 
 
 @lru_cache(maxsize=256)
@@ -73,6 +79,10 @@ class Clock:
     def iso(self) -> str:
         """Return the present moment as ISO text."""
         return iso(self.now())
+
+    def day(self) -> str:
+        """Return the present day in UTC, `2026-02-01`."""
+        return _day(self.now() // (MS_PER_S * S_PER_DAY))
 
     def id(self, prefix: str) -> str:
         """Return a new id such as `evt_0199...`: sorts by time, unique without asking anyone."""

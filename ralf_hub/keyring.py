@@ -85,6 +85,7 @@ class Keyring:
 
     def __init__(self) -> None:
         self._stored: dict[str, ApiKey] = {}
+        self._principals: dict[str, Principal] = {}
         self._clients: dict[str, ApiKey] = {}
         self._from_settings: dict[str, Principal] = {}
         self.used: dict[str, str] = {}
@@ -93,6 +94,10 @@ class Keyring:
         """Take the keys of the database; revoked ones are left out, and clients' secrets, which open nothing by themselves."""
         valid = [key for key in keys if key.revoked_at is None]
         self._stored = {key.key_sha256: key for key in valid if key.kind == "api"}
+        self._principals = {
+            digest: Principal(key.id, key.name, frozenset(key.scopes), digest)
+            for digest, key in self._stored.items()
+        }
         self._clients = {key.id: key for key in valid if key.kind == "oauth"}
 
     def load_settings(self, keys: Iterable[tuple[str, str, Sequence[str]]]) -> None:
@@ -117,7 +122,7 @@ class Keyring:
         if stored is None or _has_ended(stored, now):
             return None
         self.used[stored.id] = now
-        return Principal(stored.id, stored.name, frozenset(stored.scopes), digest)
+        return self._principals[digest]
 
     def is_in_force(self, principal: Principal, now: str) -> bool:
         """Return whether what *principal* came in with would still open the door, to the same rooms."""

@@ -1,9 +1,8 @@
 """Rate limits for callers: one small bucket per name, in memory, with the numbers its headers need."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from math import ceil
-from typing import Final
+from typing import Final, NamedTuple
 
 NAMES_MAX: Final = 10_000
 """Buckets kept at once; the one unused for longest is forgotten, which can only be kind to its owner."""
@@ -12,8 +11,7 @@ TOLERANCE: Final = 0.01
 """Of one call: sums of floating-point seconds are never exact, and a limit of 60 has to mean 60."""
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(NamedTuple):
     """What one call was told: may it pass, how many may follow at once, when one more may come, when all may."""
 
     allowed: bool

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from sqlite3 import Connection
 
+import hypothesis
 import pytest
 
 from ralf_hub.store import schema
@@ -15,6 +16,10 @@ from tests.support import SettableClock, connect, copy_of
 # Started in the background of a shell, this process ignores Ctrl-C, and so would every program the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long one example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("ralf-hub", deadline=None)
+hypothesis.settings.load_profile("ralf-hub")
 
 
 @pytest.fixture(scope="session")

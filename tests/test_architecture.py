@@ -73,17 +73,15 @@ OUTWARD: Final = frozenset(
 
 OUTWARD_ALLOWED: Final = {
     "delivery/transport.py": {"aiohttp.ClientSession", "aiohttp.TCPConnector"},
-    "cli/top_feed.py": {"aiohttp.ClientSession", "aiohttp.TCPConnector"},  # a client of the hub, in another process
+    "cli/top_feed.py": {
+        "aiohttp.ClientSession",
+        "aiohttp.TCPConnector",
+    },  # a client of the hub, in another process
     "delivery/notifier.py": {"apprise"},
     "delivery/smtp.py": {"aiosmtplib", "socket.socket"},
     # It listens: the port is taken before anything else starts, so that one that is in use is told at once.
     "cli/serving.py": {"socket.socket"},
     "systemd.py": {"socket.socket"},  # of the service manager, on this machine
-}
-
-SQLITE_ALLOWED: Final = {
-    # A connector that cannot plan costs its delivery only; a disk that fails costs the change.
-    "intake/ledger.py": {"sqlite3.OperationalError"},
 }
 
 AMBIENT: Final = frozenset(
@@ -254,8 +252,7 @@ def test_only_the_store_touches_sqlite() -> None:
         for module in MODULES
         if module.room != "store"
         for line, name in module.uses()
-        if name.split(".")[0] in {"sqlite3", "aiosqlite"}
-        and name not in {"sqlite3", "sqlite3.Connection", *SQLITE_ALLOWED.get(module.name, ())}
+        if name.split(".")[0] in {"sqlite3", "aiosqlite"} and name not in {"sqlite3", "sqlite3.Connection"}
     ]
     assert found == []
 
@@ -281,7 +278,7 @@ def test_time_and_chance_are_passed_in() -> None:
 
 def test_the_exceptions_are_still_needed() -> None:
     used = {module.name: {name for _, name in module.uses()} for module in MODULES}
-    for exceptions in (OUTWARD_ALLOWED, SQLITE_ALLOWED, AMBIENT_ALLOWED):
+    for exceptions in (OUTWARD_ALLOWED, AMBIENT_ALLOWED):
         for name, needed in exceptions.items():
             assert needed <= used[name], f"{name} no longer needs {needed - used[name]}"
 

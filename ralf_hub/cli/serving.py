@@ -212,6 +212,7 @@ async def _serve(loaded: Loaded, launch: Launch, stop: asyncio.Event) -> None:
         hub.end = stop.set
         gc.collect()
         gc.freeze()  # what is here now stays: the collector need not walk it, and hold up the loop, again and again
+        gc.set_threshold(10_000, 20, 20)
         _greet(launch, hub_url(settings), await first_key(hub))
         manager.ready(f"serving at {hub_url(settings)}")
         await _until_stopped(stop, SettingsWatch(hub, launch, manager, certificate), _signs(hub, manager))

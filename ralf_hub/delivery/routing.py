@@ -26,24 +26,13 @@ def passes(narrowing: EventFilter, event: Event, task: Task | None) -> bool:
     return not narrowing.source or event.source in narrowing.source
 
 
-def one_per_place(connectors: Iterable[Connector]) -> list[Connector]:
-    """Return *connectors* without those that lead to a place an earlier one leads to."""
-    chosen: list[Connector] = []
-    taken: set[str] = set()
-    for connector in connectors:
-        places = connector.destinations()
-        if taken.isdisjoint(places):
-            taken |= places
-            chosen.append(connector)
-    return chosen
-
-
 class Router:
     """The routes of one set of settings, decided once per event type."""
 
     def __init__(self, connectors: Mapping[str, Connector]) -> None:
         self.connectors = dict(connectors)
         self._by_type: dict[str, tuple[Connector, ...]] = {}
+        self._places = {name: connector.destinations() for name, connector in connectors.items()}
 
     def candidates(self, event_type: str) -> tuple[Connector, ...]:
         """Return the connectors whose patterns name *event_type*."""
@@ -56,12 +45,23 @@ class Router:
             )
         return known
 
+    def _one_per_place(self, connectors: Iterable[Connector]) -> list[Connector]:
+        """Return *connectors* without those that lead to a place an earlier one leads to."""
+        chosen: list[Connector] = []
+        taken: set[str] = set()
+        for connector in connectors:
+            places = self._places[connector.name]
+            if taken.isdisjoint(places):
+                taken |= places
+                chosen.append(connector)
+        return chosen
+
     def last_resort(self, about: object) -> list[Connector]:
         """Return who is told of an alert that no route takes: it must not go unheard.
 
         All that people read, filters or not, but for the connector it is *about* and those that refuse alerts.
         """
-        return one_per_place(
+        return self._one_per_place(
             connector
             for connector in self.connectors.values()
             if connector.tells_people and connector.name != about and not _refuses_alerts(connector)
@@ -70,7 +70,7 @@ class Router:
     def route(self, event: Event, task: Task | None) -> list[Connector]:
         """Return the connectors that get *event*, one per place. An alert never goes to the connector it is about."""
         about = event.data.get("connector") if event.type == ALERT else None
-        chosen = one_per_place(
+        chosen = self._one_per_place(
             connector
             for connector in self.candidates(event.type)
             if connector.name != about and passes(connector.settings.filter, event, task)
@@ -86,7 +86,7 @@ class Router:
             (first.name, second.name)
             for i, first in enumerate(listed)
             for second in listed[i + 1 :]
-            if not first.destinations().isdisjoint(second.destinations())
+            if not self._places[first.name].isdisjoint(self._places[second.name])
         ]
 
 

@@ -92,7 +92,7 @@ def slice_answer(
 
 def entity_tag(task: Task) -> str:
     """Return the `ETag` of a task: its version, and what its links are; those come without a new version."""
-    shown = [link_json(link) for link in task.links if link.external_id is not None]
+    shown = [link_json(link) for link in task.links if link.external_id is not None] if task.links else None
     return f'"v{task.version}-{crc32(dump(shown).encode()):08x}"' if shown else f'"v{task.version}"'
 
 
@@ -112,7 +112,9 @@ def expected_versions(header: str | None) -> frozenset[int] | None:
 
 def is_known(header: str | None, tag: str) -> bool:
     """Return whether `If-None-Match` names *tag*; compared weakly, as https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2 asks."""
-    tags = [part.strip().removeprefix("W/") for part in (header or "").split(",")]
+    if header is None:
+        return False
+    tags = [part.strip().removeprefix("W/") for part in header.split(",")]
     return tag in tags or tags == ["*"]
 
 

@@ -50,11 +50,17 @@ class TaskCreate(Body):
     feature_id: Name | None = Field(default=None, description="The feature it belongs to.")
     parent_id: TaskId | None = Field(default=None, description="The task it is a part of.")
     depends_on: list[TaskId] = Field(
-        default=[], max_length=DEPENDENCIES_MAX, description="Tasks to be done before."
+        default_factory=list,
+        max_length=DEPENDENCIES_MAX,
+        description="Tasks to be done before.",
+        json_schema_extra={"default": []},
     )
     assignee: Name | None = Field(default=None, description="Who does it.")
     metadata: dict[str, Any] = Field(
-        default={}, max_length=METADATA_KEYS_MAX, description="Anything else, as JSON."
+        default_factory=dict,
+        max_length=METADATA_KEYS_MAX,
+        description="Anything else, as JSON.",
+        json_schema_extra={"default": {}},
     )
 
 
@@ -98,7 +104,7 @@ async def list_tasks(call: Call) -> Answer:
 
 def draft_of(body: TaskCreate) -> lifecycle.TaskDraft:
     """Return the task *body* asks for."""
-    return lifecycle.TaskDraft(**{**dict(body), "depends_on": tuple(dict.fromkeys(body.depends_on))})
+    return lifecycle.TaskDraft(**{**vars(body), "depends_on": tuple(dict.fromkeys(body.depends_on))})
 
 
 def changes_of(body: TaskChange) -> dict[str, Json]:

@@ -17,7 +17,7 @@ from ralf_hub.delivery.routing import Router
 from ralf_hub.model import Event, Feature, Json, Link, Task
 from ralf_hub.store import events, links, outbox
 from ralf_hub.store.database import Database
-from ralf_hub.store.rows import savepoint
+from ralf_hub.store.rows import dump
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -88,55 +88,63 @@ class Ledger:
 
         A fault in one connector's wording must not refuse the change; the duty stays, dead and visible.
         """
-        try:
-            with savepoint(self.conn):
-                return self._plan(connector, fact)
-        except sqlite3.OperationalError:  # it is the disk
-            raise
-        except Exception as error:
-            log.exception("connector %s cannot word event %s", connector.name, fact.event.id)
-            text = f"cannot be worded: {type(error).__name__}: {error}"
-            reason = text.encode("utf-8", "replace").decode()[:PLAN_ERROR_LENGTH_MAX]
-            self._put(connector.name, fact.event, "notify", {}, lane(fact), dead_because=reason)
-            return 1
-
-    def _plan(self, connector: Connector, fact: Fact) -> int:
         entity = _entity(fact)
         if connector.uses_links and entity is not None:
             fact = replace(fact, link=links.get(self.conn, connector.name, *entity))
             if entity[0] == "feature":
                 fact = replace(fact, task_links=links.of_feature(self.conn, connector.name, entity[1]))
-        actions = connector.plan(fact)
-        for action in actions:
-            if action.marker is not None and entity is not None and fact.link is None:
-                link = Link(connector.name, marker=action.marker, entity_type=entity[0], entity_id=entity[1])
-                links.save(self.conn, link, now=self.now)
-            self._put(connector.name, fact.event, action.name, action.payload, action.lane or lane(fact))
-        if actions:
+        try:
+            marker, drafts = _planned(connector, fact)
+        except Exception as error:
+            log.exception("connector %s cannot word event %s", connector.name, fact.event.id)
+            text = f"cannot be worded: {type(error).__name__}: {error}"
+            reason = text.encode("utf-8", "replace").decode()[:PLAN_ERROR_LENGTH_MAX]
+            outbox.insert(
+                self.conn, _draft(connector, fact, "notify", "{}", dead_because=reason), now=self.now
+            )
+            return 1
+        if marker is not None and entity is not None and fact.link is None:
+            link = Link(connector.name, marker=marker, entity_type=entity[0], entity_id=entity[1])
+            links.save(self.conn, link, now=self.now)
+        for draft in drafts:
+            outbox.insert(self.conn, draft, now=self.now)
+        if drafts:
             self.connectors.add(connector.name)
-        return len(actions)
+        return len(drafts)
 
-    def _put(
-        self,
-        connector: str,
-        event: Event,
-        action: str,
-        payload: Json,
-        where: str | None,
-        dead_because: str | None = None,
-    ) -> None:
-        draft = outbox.Draft(
-            event_id=event.id,
-            event_seq=event.seq,
-            event_type=event.type,
-            connector=connector,
-            action=action,
-            payload=payload,
-            task_id=event.task_id,
-            lane=where,
-            dead_because=dead_because,
-        )
-        outbox.insert(self.conn, draft, now=self.now)
+
+def _planned(connector: Connector, fact: Fact) -> tuple[str | None, list[outbox.Draft]]:
+    """Return the marker of what *connector* makes outside, if it makes something, and its deliveries. Any Exception."""
+    actions = connector.plan(fact)
+    if len({action.name for action in actions}) < len(actions):
+        raise ValueError("two actions have one name")
+    drafts = [
+        _draft(connector, fact, action.name, dump(action.payload), where=action.lane) for action in actions
+    ]
+    return next((action.marker for action in actions if action.marker is not None), None), drafts
+
+
+def _draft(
+    connector: Connector,
+    fact: Fact,
+    action: str,
+    payload: str,
+    *,
+    where: str | None = None,
+    dead_because: str | None = None,
+) -> outbox.Draft:
+    event = fact.event
+    return outbox.Draft(
+        event_id=event.id,
+        event_seq=event.seq,
+        event_type=event.type,
+        connector=connector.name,
+        action=action,
+        payload=payload,
+        task_id=event.task_id,
+        lane=where or lane(fact),
+        dead_because=dead_because,
+    )
 
 
 def lane(fact: Fact) -> str | None:

@@ -57,9 +57,7 @@ class TaskDraft:
 
 def create(ledger: Ledger, draft: TaskDraft, *, source: str) -> Task:
     """Create a task. ConflictError `task_exists`; ValidationError for dependencies nobody knows."""
-    task_id = draft.id or new_id(ledger)
-    if draft.id is not None and tasks.exists(ledger.conn, task_id):
-        raise ConflictError(f"A task with the id {task_id} exists.", code="task_exists")
+    task_id = draft.id or _name(ledger)
     _check_dependencies(ledger, task_id, draft.depends_on)
     task = Task(
         id=task_id,
@@ -76,17 +74,24 @@ def create(ledger: Ledger, draft: TaskDraft, *, source: str) -> Task:
         created_at=ledger.now,
         updated_at=ledger.now,
     )
-    tasks.insert(ledger.conn, task)
+    while not tasks.insert(ledger.conn, task):
+        if draft.id is not None:
+            raise ConflictError(f"A task with the id {task_id} exists.", code="task_exists")
+        task = replace(task, id=_name(ledger))
     if task.feature_id is not None:
         ensure(ledger, task.feature_id, source=source)
     ledger.record("task_created", task=task, source=source, data=_facts(task))
     return task
 
 
+def _name(ledger: Ledger) -> str:
+    return f"TASK-{ledger.clock.now() // 1000}-{ledger.clock.token(4)}"
+
+
 def new_id(ledger: Ledger) -> str:
     """Return an id in RALF's style, `TASK-<unix time>-<random>`, that no task has."""
     while True:
-        task_id = f"TASK-{ledger.clock.now() // 1000}-{ledger.clock.token(4)}"
+        task_id = _name(ledger)
         if not tasks.exists(ledger.conn, task_id):
             return task_id
 

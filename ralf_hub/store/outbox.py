@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ralf_hub.model import LANE_WAITS, Attempt, Delivery, Json
+from ralf_hub.model import LANE_WAITS, Attempt, Delivery
 from ralf_hub.store.rows import Page, Where, dump, load, page_of, position_in, scalar
 
 _COLUMNS: Final = (
@@ -49,27 +49,26 @@ class Draft:
     event_type: str
     connector: str
     action: str
-    payload: Json
+    payload: str
+    """JSON text."""
     task_id: str | None
     lane: str | None
     dead_because: str | None = None
     """Set where no payload could be made: the duty is kept, dead with this reason, instead of vanishing."""
 
 
-def _has_pending(conn: sqlite3.Connection, connector: str, lane: str) -> bool:
-    found = conn.execute(
-        "SELECT 1 FROM outbox INDEXED BY outbox_lane WHERE state = 'pending' AND connector = ? AND lane = ? LIMIT 1",
-        (connector, lane),
-    )
-    return found.fetchone() is not None
+_INSERT: Final = (
+    "INSERT INTO outbox (event_id, event_seq, event_type, task_id, connector, action, lane, payload, state, "
+    "last_error, created_at, next_attempt_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11, "
+    "CASE WHEN ?7 IS NOT NULL AND EXISTS (SELECT 1 FROM outbox INDEXED BY outbox_lane WHERE state = 'pending' "
+    f"AND connector = ?5 AND lane = ?7) THEN '{LANE_WAITS}' ELSE ?11 END)"
+)
 
 
 def insert(conn: sqlite3.Connection, draft: Draft, *, now: str) -> None:
     """Put *draft* into the outbox, due now or, behind another in its lane, when that one is done."""
-    waits = draft.lane is not None and _has_pending(conn, draft.connector, draft.lane)
     conn.execute(
-        "INSERT INTO outbox (event_id, event_seq, event_type, task_id, connector, action, lane, payload, state, "
-        "next_attempt_at, last_error, created_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+        _INSERT,
         (
             draft.event_id,
             draft.event_seq,
@@ -78,9 +77,8 @@ def insert(conn: sqlite3.Connection, draft: Draft, *, now: str) -> None:
             draft.connector,
             draft.action,
             draft.lane,
-            dump(draft.payload),
+            draft.payload,
             "dead" if draft.dead_because else "pending",
-            LANE_WAITS if waits else now,
             draft.dead_because,
             now,
         ),

@@ -21,7 +21,11 @@ UNMET: Final = (
 
 _TAKEN_IN_ORDER: Final = "take_priority, take_place, created_at, id"
 
-_INSERT: Final = f"INSERT INTO tasks ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_GET: Final = (
+    f"SELECT {_COLUMNS}, EXISTS (SELECT 1 FROM links WHERE entity_type = 'task' AND entity_id = tasks.id) "
+    "FROM tasks WHERE id = ?"
+)
+_INSERT: Final = f"INSERT INTO tasks ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING"
 _UPDATE: Final = (
     "UPDATE tasks SET title=?, status=?, priority=?, description=?, type=?, feature_id=?, parent_id=?, depends_on=?, "
     "progress=?, assignee=?, result=?, error=?, metadata=?, source=?, version=?, created_at=?, updated_at=?, "
@@ -84,8 +88,8 @@ def _values(task: Task) -> tuple[Any, ...]:
 
 def get(conn: sqlite3.Connection, task_id: str) -> Task | None:
     """Return the task with its links, or None."""
-    row = conn.execute(f"SELECT {_COLUMNS} FROM tasks WHERE id = ?", (task_id,)).fetchone()
-    return None if row is None else _make(row, links.of_entity(conn, "task", task_id))
+    row = conn.execute(_GET, (task_id,)).fetchone()
+    return None if row is None else _make(row, links.of_entity(conn, "task", task_id) if row[-1] else ())
 
 
 def exists(conn: sqlite3.Connection, task_id: str) -> bool:
@@ -93,11 +97,12 @@ def exists(conn: sqlite3.Connection, task_id: str) -> bool:
     return conn.execute("SELECT 1 FROM tasks WHERE id = ?", (task_id,)).fetchone() is not None
 
 
-def insert(conn: sqlite3.Connection, task: Task) -> None:
-    """Add *task*. sqlite3.IntegrityError when the id is taken."""
-    conn.execute(_INSERT, _values(task))
-    if task.depends_on:
+def insert(conn: sqlite3.Connection, task: Task) -> bool:
+    """Add *task*; False when its id is taken."""
+    added = conn.execute(_INSERT, _values(task)).rowcount == 1
+    if added and task.depends_on:
         _store_dependencies(conn, task)
+    return added
 
 
 def update(conn: sqlite3.Connection, task: Task, *, was: Task) -> bool:

@@ -45,7 +45,7 @@ from tests.support import START_MS, SettableClock, eventually, rows
 NOW = iso(START_MS)
 POLICY = DispatchPolicy(4, 5.0, Backoff(5, 60, 3), BreakerPolicy(3, 10, 300))
 ROW = Delivery(
-    1, "evt_1", "note", "a", "post", {}, task_id="T-1", lane="T-1", next_attempt_at=NOW, created_at=NOW
+    1, "evt_1", "note", "a", "post", "{}", task_id="T-1", lane="T-1", next_attempt_at=NOW, created_at=NOW
 )
 SECRET = "hunter2-hunter2"
 CLOCK = SettableClock()
@@ -173,7 +173,9 @@ def put(conn: Connection, count: int = 3, connector: str = "a") -> list[Delivery
     made = []
     for n in range(1, count + 1):
         outbox.insert(
-            conn, Draft(f"evt_{connector}{n}", n, "note", connector, "post", {}, f"T-{n}", f"T-{n}"), now=NOW
+            conn,
+            Draft(f"evt_{connector}{n}", n, "note", connector, "post", "{}", f"T-{n}", f"T-{n}"),
+            now=NOW,
         )
         found = outbox.get(conn, int(conn.execute("SELECT max(id) FROM outbox").fetchone()[0]))
         assert found is not None

@@ -55,6 +55,12 @@ async def together(db: Database, *changes: Callable[[Connection], Any]) -> list[
     return results
 
 
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a transaction is cut short; what shares one is told apart here by counting."""
+    monkeypatch.setattr(lanes, "LOOP_S_MAX", 60.0)
+
+
 # --- group commit ---------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ BEFORE = "2026-02-01T09:00:00.000Z"
 
 
 def put(conn: Connection, number: int, lane: str | None = None, now: str = NOW, **more: Any) -> int:
-    given = {"connector": "a", "action": "post", "payload": {"n": number}, "task_id": lane, **more}
+    given = {"connector": "a", "action": "post", "payload": f'{{"n":{number}}}', "task_id": lane, **more}
     outbox.insert(conn, Draft(f"evt_{number}", number, "note", lane=lane, **given), now=now)
     return int(conn.execute("SELECT max(id) FROM outbox").fetchone()[0])
 
@@ -58,7 +58,7 @@ def dues(conn: Connection) -> list[str]:
 
 
 def test_a_draft_becomes_a_delivery(conn: Connection) -> None:
-    number = put(conn, 7, "T-1", payload={"text": "ü", "n": [1, None]})
+    number = put(conn, 7, "T-1", payload='{"text": "ü", "n": [1, null]}')
     assert outbox.get(conn, number) == Delivery(
         id=number,
         event_id="evt_7",

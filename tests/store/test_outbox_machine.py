@@ -64,7 +64,7 @@ class OutboxMachine(RuleBasedStateMachine):
         ids = []
         for _ in range(times):
             self.made += 1
-            draft = Draft(f"e{self.made}", self.made, "note", connector, "post", {}, lane, lane)
+            draft = Draft(f"e{self.made}", self.made, "note", connector, "post", "{}", lane, lane)
             outbox.insert(self.conn, draft, now=self.now)
             ids.append(int(self.conn.execute("SELECT max(id) FROM outbox").fetchone()[0]))
         self.rows += times

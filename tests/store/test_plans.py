@@ -16,7 +16,7 @@ from ralf_hub.store.verdicts import Verdict
 
 NOW = "2026-02-01T10:00:00.000Z"
 GROWING: Final = {"outbox", "o", "p", "tasks", "events", "attempts", "a", "links", "features"}
-ROW = Delivery(1, "e", "note", "a", "post", {}, "T-1", "T-1")
+ROW = Delivery(1, "e", "note", "a", "post", "{}", "T-1", "T-1")
 
 
 class Planner(sqlite3.Connection):
@@ -64,7 +64,7 @@ OFTEN: Final[dict[str, tuple[Callable[[Planner], Any], set[str]]]] = {
         {"SEARCH outbox USING INDEX outbox_due (connector=? AND next_attempt_at>?)"},
     ),
     "insert into a lane": (
-        lambda c: outbox.insert(c, Draft("e", 1, "note", "a", "post", {}, "T-1", "T-1"), now=NOW),
+        lambda c: outbox.insert(c, Draft("e", 1, "note", "a", "post", "{}", "T-1", "T-1"), now=NOW),
         {"SEARCH outbox USING INDEX outbox_lane (connector=? AND lane=?)"},
     ),
     "ahead_in_lane": (
@@ -204,7 +204,7 @@ def test_a_lost_index_is_noticed(planner: Planner) -> None:
 def test_a_long_lane_costs_a_claim_no_more_than_a_short_one(planner: Planner) -> None:
     planner.execute("BEGIN")
     for number in range(2000):
-        outbox.insert(planner, Draft(f"e{number}", number, "note", "a", "post", {}, "T-1", "T-1"), now=NOW)
+        outbox.insert(planner, Draft(f"e{number}", number, "note", "a", "post", "{}", "T-1", "T-1"), now=NOW)
     planner.execute("COMMIT")
     ticks = 0
 
