@@ -127,6 +127,20 @@ def _check(path: Path) -> bool:
 
     Return whether all of the file was read. What is about to be upgraded always is.
     """
+    try:
+        return _look_through(path)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+    # Its first start died in the middle of a change, which SQLite undoes as soon as it may write.
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as conn:
+        conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        _version(conn)
+    return _look_through(path)
+
+
+def _look_through(path: Path) -> bool:
+    """Do what `_check` does."""
     with contextlib.closing(
         sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     ) as conn:

@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -67,6 +68,28 @@ def test_preparing_twice_changes_nothing(tmp_path: Path) -> None:
     before = path.read_bytes()
     schema.prepare(path)
     assert path.read_bytes() == before
+
+
+def test_a_start_that_was_killed_in_the_middle_of_its_first_change_is_finished(tmp_path: Path) -> None:
+    """Until the database is in WAL mode a change leaves a journal, which a connection that only reads cannot undo."""
+    path = tmp_path / "hub.db"
+    code = f"""if True:
+        import os, signal, sqlite3
+        conn = sqlite3.connect({str(path)!r}, isolation_level=None)
+        conn.execute("PRAGMA application_id = {schema.APPLICATION_ID}")
+        conn.execute("PRAGMA cache_size = 1")
+        conn.execute("BEGIN")
+        conn.execute("CREATE TABLE half (x)")
+        conn.executemany("INSERT INTO half VALUES (?)", [("x" * 900,)] * 200)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert path.with_name("hub.db-journal").stat().st_size > 0
+    schema.prepare(path)
+    assert not path.with_name("hub.db-journal").exists()
+    with closing(connect(path)) as conn:
+        assert conn.execute("SELECT 1 FROM sqlite_schema WHERE name = 'half'").fetchall() == []
+        assert conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def test_a_start_that_was_killed_before_the_migrations_is_finished(tmp_path: Path) -> None:
