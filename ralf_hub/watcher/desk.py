@@ -140,11 +140,14 @@ class Desk:
     ) -> list[Done | Exception]:
         ids = list(dict.fromkeys(order.task_id for order in orders))
         await self._follower.pull([layout.root / file for one in ids for file in self._files_of(one)])
-        found = await self._db.read(lambda conn: {one: tasks.get(conn, one) for one in ids})
+        found = await self._tasks(ids)
         missing = [task for task in found.values() if task is not None and not self._files_of(task.id)]
-        if missing:  # written by a try that was interrupted before it was remembered
+        if (
+            missing
+        ):  # moved by RALF just now, or written by a try that was interrupted before it was remembered
             places = await asyncio.to_thread(_places, writer, layout, missing)
             await self._follower.pull(places)
+            found = await self._tasks(ids)
         wishes = [self._wish(order, found[order.task_id]) for order in orders]
         wanted = [wish for wish in wishes if wish is not None]
         results = iter(await asyncio.to_thread(writer.carry_out, wanted) if wanted else [])
@@ -155,6 +158,9 @@ class Desk:
         touched = {file for done in each if isinstance(done, Done) for file in done.touched}
         await self._follower.adopt([layout.root / file for file in sorted(touched)], frozenset(ids))
         return each
+
+    async def _tasks(self, ids: Sequence[str]) -> dict[str, Task | None]:
+        return await self._db.read(lambda conn: {one: tasks.get(conn, one) for one in ids})
 
     def _files_of(self, task_id: str) -> tuple[str, ...]:
         files = self._follower.files

@@ -8,8 +8,9 @@ from typing import Any, Final
 from ralf_hub.intake.features import deliver_if_done
 from ralf_hub.intake.ledger import Ledger
 from ralf_hub.intake.tasks import settle
-from ralf_hub.model import COMPLETED, FAILED, IN_PROGRESS, TASK_TRANSITIONS, Json, Task
+from ralf_hub.model import COMPLETED, FAILED, IN_PROGRESS, Json, Task
 from ralf_hub.store import tasks, workspace
+from ralf_hub.watcher.merging import may_become
 from ralf_hub.workspace.following import Batch, Following
 from ralf_hub.workspace.recognition import Seen, recognise
 from ralf_hub.workspace.records import EventRecord
@@ -99,7 +100,7 @@ def _record(
 def _settled(ledger: Ledger, task: Task, record: EventRecord) -> Task:
     """Put the task where the record says, as far as the state machine allows; the record itself is a fact either way."""
     status = STATUS_OF.get(record.type)
-    if status is None or status not in TASK_TRANSITIONS[task.status]:
+    if status is None or not may_become(task.status, status):
         return task
     changes: dict[str, Any] = {"status": status}
     if status == FAILED:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ralf_hub.clock import parse_iso
 from ralf_hub.model import (
+    FAILED,
     FINAL_STATUSES,
     IN_PROGRESS,
     OPEN_STATUSES,
@@ -83,9 +84,17 @@ def as_read(name: str, value: Json) -> Json:
     return description_as_read(value) if name == "description" else value
 
 
+def may_become(status: str, wanted: str) -> bool:
+    """Return whether a task may go from *status* to *wanted* because RALF's files say so.
+
+    As by the API, and one way more: RALF tries a failed task again without telling, so it may be found to have ended.
+    """
+    return wanted in TASK_TRANSITIONS[status] or (status == FAILED and wanted in FINAL_STATUSES)
+
+
 def _moves(was: Task, status: str) -> bool:
     """Return whether what the files say now is news: an open folder says nothing against an open status."""
-    if status == was.status or status not in TASK_TRANSITIONS[was.status]:
+    if not may_become(was.status, status):
         return False
     return status in FINAL_STATUSES or was.status not in OPEN_STATUSES or status == IN_PROGRESS
 

@@ -40,7 +40,7 @@ def load_yaml(text: str) -> object:
             for part in parts(text):
                 if isinstance(part, yaml.AliasEvent):
                     raise UnreadableError("an alias, which could expand without bound")
-        return yaml.load(text, _LOADER)  # noqa: S506 # nosec B506 - a safe loader
+        return yaml.load(text, _LOADER)  # noqa: S506 - a safe loader # nosec B506
     except yaml.MarkedYAMLError as error:
         raise _marked(error, text) from None
     except yaml.YAMLError:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from ralf_hub.workspace import words
 from ralf_hub.workspace.headers import SECTION_CHARACTERS_MAX, key_name
 from ralf_hub.workspace.layout import LayoutName
 from ralf_hub.workspace.surgery_text import (
@@ -44,7 +45,7 @@ SLUG_CHARACTERS_MAX: Final = 50
 
 def title_as_read(title: str) -> str:
     """Return *title* as the readers give it back."""
-    return one_line(title)[:TITLE_CHARACTERS_MAX].strip()
+    return words.unquoted(one_line(title)[:TITLE_CHARACTERS_MAX])
 
 
 def body_as_written(description: str) -> str:
@@ -124,7 +125,7 @@ def change_task(text: str, source: TaskSource, wish: Wish) -> str:
     lines = lines_with_ends(text)
     title, description = title_as_read(wish.title), description_as_read(wish.description)
     if "title" in wish.changed and now.title != title:
-        _set_title(lines, title)
+        _set_title(lines, title, source.stem)
     if "priority" in wish.changed and now.priority != wish.priority:
         _set_priority(lines, wish.priority)
     if "description" in wish.changed and now.description != description:
@@ -170,7 +171,7 @@ def _set_matter(lines: list[str], keys: Sequence[str], value: str) -> bool:
     return False
 
 
-def _set_title(lines: list[str], title: str) -> None:
+def _set_title(lines: list[str], title: str, stem: str) -> None:
     at = next((n for n in _open_lines(lines) if _HEADING.match(bare(lines[n]))), None)
     in_matter = _set_matter(lines, ("title", "name", "task"), title)
     if at is None:
@@ -180,7 +181,9 @@ def _set_title(lines: list[str], title: str) -> None:
     found = _HEADING.match(bare(lines[at]).rstrip())
     mark, heading = (found[1], found[2]) if found else ("# ", "")
     named = _NAMED.fullmatch(heading) or _WORD.fullmatch(heading)
-    if named:
+    if heading.startswith(f"{stem}:"):
+        prefix = f"{stem}: "
+    elif named:
         prefix = named[1]
     elif re.fullmatch(r"[A-Z][A-Za-z0-9]*[-_][A-Za-z0-9._-]+", heading):
         prefix = f"{heading}: "

@@ -58,7 +58,7 @@ def read_task(text: str, source: TaskSource, zone: tzinfo = UTC) -> tuple[TaskRe
     name = words.id_of(source.stem)
     if name != source.stem and not words.is_id(source.stem):
         problems.append(Problem(source.file, None, "the name cannot be an id; some characters were replaced"))
-    heading_id, heading_title = _heading(head.heading)
+    heading_id, heading_title = _heading(head.heading, source.stem)
     if heading_id == source.stem and words.is_id(source.stem):
         name = source.stem  # it says so itself: the hub writes such ids, whatever they look like
     title = next((t for key in _TITLE_SOURCES if (t := words.filled(head.text(key)))), None)
@@ -92,13 +92,18 @@ def _is_name(text: str) -> bool:
     return words.is_id(text) and text not in _PLACEHOLDER_IDS and words.filled(text) is not None
 
 
-def _heading(heading: str) -> tuple[str | None, str | None]:
-    """Return the id and the title in a heading: `TASK-001: Title`, `Task: Title`, `[TASK-ID]: Title`."""
+def _heading(heading: str, stem: str) -> tuple[str | None, str | None]:
+    """Return the id and the title in a heading: `TASK-001: Title`, `Task: Title`, `[TASK-ID]: Title`.
+
+    *stem*, the name of the file or folder, is an id there whatever it looks like.
+    """
+    if words.is_id(stem) and heading.startswith(f"{stem}:"):
+        return stem, words.title(heading[len(stem) + 1 :])
     found = _ID_HEADING.fullmatch(heading)
     if found:
-        return found[1], words.filled(found[2])
+        return found[1], words.title(found[2])
     found = _WORD_HEADING.fullmatch(heading) or _HOLE_HEADING.fullmatch(heading)
-    return None, words.filled(found[1] if found else heading)
+    return None, words.title(found[1] if found else heading)
 
 
 def _description(head: Head) -> str:

@@ -31,6 +31,7 @@ _STATUS_WORDS: Final = {word: name for name, text in _STATUS_NAMES.items() for w
 _WORD = re.compile(r"[a-z]+[0-9]?")
 _STATUS_START = re.compile(r"[^a-z]*(in[ _-]progress|on[ _-]hold|[a-z]+)")
 _ESTIMATE = re.compile(r"~?(\d+(?:\.\d+)?)(?:\s*(?:-|\u2013|to)\s*(\d+(?:\.\d+)?))?\s*([a-z]+)")
+_QUOTES: Final = "`\"'"
 _DIGITS_ONLY = re.compile(r"~?(\d+(?:\.\d+)?)")
 _TASK_ID = re.compile(TASK_ID_PATTERN)
 _ID_IN_TEXT = re.compile(r"(?<![\w-])(?:SUBTASK|TASK|RALF|IMP|FG)-[A-Za-z0-9][\w-]*")
@@ -86,8 +87,21 @@ def filled(text: object) -> str | None:
     """Return *text* without its quotes and backticks, or None where a template was not filled in."""
     if text is None or isinstance(text, (dict, list)):
         return None
-    stripped = str(text).strip().strip("`\"'").strip()
+    stripped = str(text).strip().strip(_QUOTES).strip()
     return None if not stripped or _is_choice(stripped) or _UNFILLED.fullmatch(stripped) else stripped
+
+
+def unquoted(text: str) -> str:
+    """Return *text* without the quotes or backticks around all of it; those of a word in it stay."""
+    shown = text.strip()
+    while len(shown) > 1 and shown[0] == shown[-1] and shown[0] in _QUOTES and shown[0] not in shown[1:-1]:
+        shown = shown[1:-1].strip()
+    return shown
+
+
+def title(text: str) -> str | None:
+    """Return the title in *text*, or None where a template was not filled in."""
+    return unquoted(text) if filled(text) is not None else None
 
 
 def is_id(text: str) -> bool:

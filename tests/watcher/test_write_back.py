@@ -286,6 +286,53 @@ async def test_a_task_ralf_completes_while_the_hub_cancels_it_ends_in_one_place(
         assert not (root / "tasks/completed/TASK-1").exists()
 
 
+@pytest.mark.parametrize("by", ["record", "folder"])
+async def test_a_failed_task_that_ralf_completes_after_all_is_completed(
+    tmp_path: Path, root: Path, by: str
+) -> None:
+    """RALF tries a failed task again without telling; its end must be believed, and its folder left where it is."""
+    write_task(root, "TASK-1")
+    async with house(tmp_path, root) as hub:
+        async with hub.follower.turn:
+            await hub.change("TASK-1", status="failed", error="it broke")
+            if by == "record":
+                await by_ralf(root, "TASK-1")
+            else:
+                (root / "tasks/completed").mkdir()
+                (root / "tasks/active/TASK-1").rename(root / "tasks/completed/TASK-1")
+        await hub.written()
+        await hub.looked()
+        task = await hub.task("TASK-1")
+        assert task is not None
+        assert (task.status, task.error) == ("completed", None)
+        assert [(t.id, t.status) for t in scan(root).tasks] == [("TASK-1", "completed")]
+        assert await hub.events("TASK-1") == {"task_failed": 1, "task_completed": 1}
+
+
+async def test_a_task_ralf_completes_while_the_hub_changes_it_stays_completed(
+    tmp_path: Path, root: Path
+) -> None:
+    """Nobody has seen yet that the folder moved when the hub comes to write: it must not move it back."""
+    for number in range(3):
+        write_task(root, f"TASK-{number}")
+    (root / "tasks/completed").mkdir()
+    async with house(tmp_path, root) as hub:
+        async with hub.follower.turn:
+            await hub.change("TASK-0", status="blocked")
+            await hub.change("TASK-1", status="in_progress", assignee="agent-7")
+            await hub.change("TASK-2", title="Another")
+            for number in range(3):
+                (root / f"tasks/active/TASK-{number}").rename(root / f"tasks/completed/TASK-{number}")
+        await hub.written()
+        await hub.looked()
+        for number in range(3):
+            task = await hub.task(f"TASK-{number}")
+            assert task is not None
+            assert task.status == "completed"
+        assert {(t.id, t.status) for t in scan(root).tasks} == {(f"TASK-{n}", "completed") for n in range(3)}
+        assert {t.id: t.title for t in scan(root).tasks}["TASK-2"] == "Another"
+
+
 async def test_a_claim_given_back_before_it_was_read_back_stays_given_back(
     tmp_path: Path, root: Path
 ) -> None:

@@ -4,7 +4,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from ralf_hub.workspace import words
+from ralf_hub.workspace.surgery_task import change_task
 from ralf_hub.workspace.tasks import TaskSource, read_task, resolve
+from ralf_hub.workspace.wishes import Wish
 
 BOLD = """# TASK-SKIL-014: Inconsistent Confidence Thresholds
 
@@ -267,3 +270,23 @@ def test_names_lead_to_ids_where_they_mean_one_task():
     }  # fmt: skip
     last = next(t for t in found.tasks if t.id == "TASK-A-2")
     assert (last.depends_on, last.parent_id) == (("TASK-MEMORY-001-improve",), "TASK-MEMORY-001-improve")
+
+
+@pytest.mark.parametrize("stem", ["hub-1", "x_y", "0012", "on", "2026-02-01", "task.md", "TASK-1"])
+@pytest.mark.parametrize("title", ["Plain", "TASK-9: looks like an id", 'Say "hello"', "null and void"])
+def test_a_heading_that_begins_with_the_tasks_own_name_is_its_title(stem, title):
+    source = TaskSource(f"tasks/active/{stem}/task.md", "active", stem)
+    task, problems = read_task(f"# {stem}: {title}\n\n**Status:** pending\n", source)
+    assert (task.id, task.title, problems) == (stem, title, [])
+    wish = Wish(id=stem, title="Another", status="pending", priority="medium", changed=frozenset({"title"}))
+    text = f"# {stem}: {title}\n\n**Status:** pending\n"
+    assert change_task(text, source, wish) == text.replace(title, "Another")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [('"Foo"', "Foo"), ('Say "hello"', 'Say "hello"'), ("`x`", "x"), ("'it's'", "'it's'"), ('"a" and "b"', '"a" and "b"'),
+     ("FILL_ME", None), ('""', None), ("'", None)],
+)  # fmt: skip
+def test_quotes_around_a_title_go_those_in_it_stay(text, expected):
+    assert words.title(text) == expected
