@@ -39,9 +39,11 @@ from ralf_hub.connectors.discord_answers import (
     code_of,
     judge,
 )
+from ralf_hub.connectors.discord_channels import channels_seen
 from ralf_hub.connectors.discord_layout import buttons, escape, footer, message
 from ralf_hub.connectors.fields import BaseUrl, ChatSettings, OptionalSecretUrl, OptionalToken
 from ralf_hub.connectors.identities import named
+from ralf_hub.connectors.objects import listed
 from ralf_hub.connectors.urls import place
 from ralf_hub.connectors.wording import Wording
 from ralf_hub.model import Delivery, Json, Link
@@ -189,7 +191,9 @@ class DiscordConnector(Connector):
         if isinstance(outcome, Delivered):
             return replace(outcome, link=self._link(delivery, context, response.json()))
         if isinstance(outcome, Rejected) and code_of(response) == UNKNOWN_CHANNEL:
-            return replace(outcome, reason=f"{outcome.reason} (channel: {self._channel})")
+            seen = await channels_seen(self._call, context.http)
+            there = f"; the bot sees {listed(seen)}" if seen else ""
+            return replace(outcome, reason=f"{outcome.reason} (channel: {self._channel}){there}")
         return outcome
 
     def _root(self, context: SendContext) -> Link | None:
@@ -264,7 +268,7 @@ class DiscordConnector(Connector):
         headers["content-type"] = "application/json"
         return HttpRequest("POST", url, headers, orjson.dumps(body))
 
-    # --- who it is --------------------------------------------------------------------------------------
+    # --- who it is --------------------------------------------------------------------------------
 
     def ask_identity(self) -> HttpRequest | None:
         """Return the question whose token it is."""

@@ -247,7 +247,7 @@ class IssueConnector(ObjectConnector):
             return outcome
         return replace(outcome, reason=await self._projects.unknown(http))
 
-    # --- who it is --------------------------------------------------------------------------------------
+    # --- who it is --------------------------------------------------------------------------------
 
     def ask_identity(self) -> HttpRequest | None:
         """Return the question whose token it is."""

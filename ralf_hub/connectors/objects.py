@@ -44,6 +44,8 @@ SETTLE_S: Final = 5.0
 """How long a service may still work on a request whose answer was lost, before it is asked what came of it."""
 NAMES_TOLD_MAX: Final = 30
 
+_ALIKE: Final = 0.3
+
 
 class ObjectConnector(Connector):
     """Plans `create` and steps, sends them, and keeps the link's state honest. Services fill in the rest."""
@@ -193,3 +195,9 @@ def listed(names: Sequence[str]) -> str:
     told = ", ".join(repr(name[:60]) for name in names[:NAMES_TOLD_MAX])
     more = len(names) - NAMES_TOLD_MAX
     return f"{told} and {more} more" if more > 0 else told
+
+
+def nearest(wanted: str, names: Sequence[str]) -> str:
+    """Return *names* in one line for an error, those most like *wanted* first."""
+    near = get_close_matches(wanted, names, n=NAMES_TOLD_MAX, cutoff=_ALIKE)
+    return listed([*near, *(name for name in names if name not in near)])

@@ -29,12 +29,15 @@ from ralf_hub.connectors.base import (
     HttpRequest,
     HttpResponse,
     Identity,
+    NotSentError,
     Outcome,
     Rejected,
     SendContext,
+    UnknownAnswerError,
 )
 from ralf_hub.connectors.fields import BaseUrl, ChatSettings, OptionalSecretUrl, OptionalToken
 from ralf_hub.connectors.identities import named
+from ralf_hub.connectors.objects import nearest
 from ralf_hub.connectors.slack_answers import (
     LOOK_UP_IMPOSSIBLE,
     THREAD_GONE,
@@ -47,9 +50,12 @@ from ralf_hub.connectors.slack_layout import answered, buttons, escape, message
 from ralf_hub.connectors.urls import place
 from ralf_hub.connectors.wording import Wording
 from ralf_hub.model import Delivery, Event, Json, Link
+from ralf_hub.texts import one_line
 
 METADATA_TYPE: Final = "ralf_event"
 LOOK_UP_PAGES_MAX: Final = 5
+PAGE_BYTES_MAX: Final = 8 << 20
+"""A page of messages as long as they may be, or of a thousand channels."""
 LOOK_UP_SLACK_S: Final = 300
 """How far the clocks of Slack and of this machine may differ when an earlier post is looked for."""
 
@@ -162,7 +168,7 @@ class SlackConnector(Connector):
                 outcome, link=self._link(delivery, context, answer.get("channel"), answer.get("ts"))
             )
         if isinstance(outcome, Rejected) and "channel_not_found" in outcome.reason:
-            return replace(outcome, reason=f"{outcome.reason} (channel: {self._channel[:80]})")
+            return await self._named(outcome, context.http)
         return outcome
 
     def _thread(self, context: SendContext) -> Link | None:
@@ -219,27 +225,47 @@ class SlackConnector(Connector):
 
     async def _channel_to_search(self, http: Http) -> str | Outcome | None:
         """Return the channel's id, which reading needs, asking for it where only the name is known."""
+        if self._channel_id is None:
+            channels = await self._channels(http)
+            if not isinstance(channels, dict):
+                return channels
+            self._channel_id = channels.get(self._channel.removeprefix("#"))
+        return self._channel_id
+
+    async def _channels(self, http: Http) -> dict[str, str] | Outcome | None:
+        """Return the ids of the channels the bot can see, by name; else what stands in the way, as `_read` does."""
         query = {"types": "public_channel,private_channel", "exclude_archived": "true", "limit": "1000"}
+        found: dict[str, str] = {}
         for _ in range(LOOK_UP_PAGES_MAX):
-            if self._channel_id is not None:
-                break
             answer = await self._read(http, "conversations.list", query)
             if not isinstance(answer, dict):
                 return answer
             channels = answer.get("channels")
             for channel in channels if isinstance(channels, list) else []:
-                if isinstance(channel, dict) and channel.get("name") == self._channel.removeprefix("#"):
-                    self._channel_id = str(channel.get("id"))
+                if isinstance(channel, dict):
+                    found[one_line(str(channel.get("name")))] = str(channel.get("id"))
             if not (cursor := _next_cursor(answer)):
                 break
             query["cursor"] = cursor
-        return self._channel_id
+        return found
+
+    async def _named(self, outcome: Rejected, http: Http) -> Rejected:
+        """Return that there is no such channel with the names of those the bot can see, where it may ask for them."""
+        told = f"{outcome.reason} (channel: {self._channel[:80]})"
+        try:
+            channels = await self._channels(http)
+        except (NotSentError, UnknownAnswerError):
+            channels = None
+        if isinstance(channels, dict):
+            told += f"; the bot sees {nearest(self._channel, sorted(channels))}"
+        return replace(outcome, reason=told)
 
     async def _read(
         self, http: Http, method: str, query: Mapping[str, str]
     ) -> dict[str, Json] | Outcome | None:
         """Call a reading method. None where it will never answer: what cannot be looked for is posted."""
-        response = await http(self._call(method, query=query))
+        request = replace(self._call(method, query=query), response_bytes_max=PAGE_BYTES_MAX)
+        response = await http(request)
         outcome = judge_api(response, self.env.clock.now())
         if isinstance(outcome, Delivered):
             return api_answer(response)
@@ -258,7 +284,7 @@ class SlackConnector(Connector):
         headers["content-type"] = "application/json; charset=utf-8"
         return HttpRequest("POST", url, headers, orjson.dumps(body or {}))
 
-    # --- who it is --------------------------------------------------------------------------------------
+    # --- who it is --------------------------------------------------------------------------------
 
     def ask_identity(self) -> HttpRequest | None:
         """Return the question whose token it is."""

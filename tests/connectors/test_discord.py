@@ -270,6 +270,17 @@ async def test_an_unknown_channel_dies_and_names_it(discord: Discord, http: Http
     outcome = await Sender(made, http).send(planned(made, fact()))
     assert isinstance(outcome, Rejected)
     assert "Unknown Channel" in outcome.reason
+    assert outcome.reason.endswith(f"(channel: 42); the bot sees '#ralf-updates ({CHANNEL})'")
+
+
+@pytest.mark.parametrize("how", [{"status": 403}, {"drop": "before"}, {"status": 200, "body": "{}"}])
+async def test_an_unknown_channel_dies_all_the_same_where_nothing_is_seen(
+    discord: Discord, http: Http, how: dict[str, Any]
+) -> None:
+    discord.faults.append(Fault("/guilds", times=9, **how))
+    made = by_bot(discord, channel="42")
+    outcome = await Sender(made, http).send(planned(made, fact()))
+    assert isinstance(outcome, Rejected)
     assert outcome.reason.endswith("(channel: 42)")
 
 

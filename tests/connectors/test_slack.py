@@ -23,7 +23,7 @@ from ralf_hub.connectors.slack import SlackSettings
 from ralf_hub.model import Link
 from tests.connectors.helpers import AT, TASK, Sender, connector, fact, nowhere, planned
 from tests.doubles.server import Fault
-from tests.doubles.slack import CHANNEL, TOKEN, Slack
+from tests.doubles.slack import CHANNEL, TOKEN, Message, Slack
 
 JSON = {"Content-Type": "application/json"}
 
@@ -256,7 +256,11 @@ async def test_errors_say_what_to_do(slack: Slack, http: Http) -> None:
     outcome = await Sender(made, http).send(planned(made, fact()))
     assert isinstance(outcome, Rejected)
     assert "no such channel" in outcome.reason
-    assert "#nowhere" in outcome.reason
+    assert outcome.reason.endswith("(channel: #nowhere); the bot sees 'ralf-updates'")
+    slack.workspace.scopes.remove("channels:read")
+    blind = await Sender(made, http).send(planned(made, fact()))
+    assert isinstance(blind, Rejected)
+    assert blind.reason.endswith("(channel: #nowhere)")
     slack.workspace.scopes.clear()
     missing = await Sender(made, http).send(planned(made, fact()))
     assert isinstance(missing, CredentialsBroken)
@@ -330,6 +334,31 @@ async def test_the_channels_id_is_looked_for_on_every_page(slack: Slack, http: H
     row = await lost_answer(sender, slack, fact())
     assert isinstance(await sender.send(row, again=True), Delivered)
     assert len(slack.messages) == 1
+
+
+async def test_long_pages_are_read_whole(slack: Slack, http: Http) -> None:
+    """A page of messages, or of a company's channels, is larger than what is read of other answers."""
+    slack.workspace.channels = {f"C{n:08}": f"other-{n}" for n in range(3_000)} | slack.workspace.channels
+    slack.workspace.page_size = 10_000
+    sender = Sender(by_bot(slack), http)
+    row = await lost_answer(sender, slack, fact())
+    slack.messages.extend(
+        Message(f"{9_000_000_000 + n}.0", CHANNEL, "x" * 3_000, [], "bot") for n in range(60)
+    )
+    assert isinstance(await sender.send(row, again=True), Delivered)
+    assert len([found for found in slack.messages if found.event_id]) == 1
+
+
+async def test_an_unknown_channel_is_told_with_those_most_like_it(slack: Slack, http: Http) -> None:
+    slack.workspace.channels |= {f"C{n:08}": f"team-{n}" for n in range(100)}
+    made = by_bot(slack, channel="#ralf-update")
+    outcome = await Sender(made, http).send(planned(made, fact()))
+    assert isinstance(outcome, Rejected)
+    assert "; the bot sees 'ralf-updates', " in outcome.reason
+    assert outcome.reason.endswith(" and 71 more")
+    slack.faults.append(Fault("conversations.list", times=9, drop="before"))
+    blind = await Sender(made, http).send(planned(made, fact()))
+    assert isinstance(blind, Rejected)
 
 
 async def test_it_does_not_look_for_ever(slack: Slack, http: Http) -> None:

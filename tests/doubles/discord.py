@@ -19,6 +19,7 @@ from tests.doubles.contract import Contract
 from tests.doubles.server import Double, Log, Seen, arguments, serve
 
 TOKEN, BOT_ID = "MTE.test.0123456789abcdef", "1100000000000000001"
+GUILD = "1400000000000000001"
 CHANNEL, WEBHOOK_ID, WEBHOOK_TOKEN = "1200000000000000001", "1300000000000000001", "whtoken_0123456789-abcdef"
 EMBED_LENGTH_MAX, CONTENT_LENGTH_MAX = 6000, 2000
 NONCE_LIVES_MS = 180_000
@@ -31,10 +32,16 @@ _ID = {
     "required": True,
     "schema": {"type": "string", "pattern": "^[0-9]+$"},
 }
+_LIMIT = {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 200}}
 CONTRACT = Contract(
     "discord/trimmed.json",
     "https://discord.com",
-    {"/users/@me": {"get": _BY_BOT}, "/channels/{channel_id}": {"get": {**_BY_BOT, "parameters": [_ID]}}},
+    {
+        "/users/@me": {"get": _BY_BOT},
+        "/users/@me/guilds": {"get": {**_BY_BOT, "parameters": [_LIMIT]}},
+        "/guilds/{guild_id}/channels": {"get": {**_BY_BOT, "parameters": [{**_ID, "name": "guild_id"}]}},
+        "/channels/{channel_id}": {"get": {**_BY_BOT, "parameters": [_ID]}},
+    },
 )
 
 
@@ -114,6 +121,8 @@ class Discord(Double):
             web.get(hook, self._answering(self._show_webhook)),
             web.post(hook, self._answering(self._execute)),
             web.get("/api/v10/users/@me", self._answering(self._me)),
+            web.get("/api/v10/users/@me/guilds", self._answering(self._guilds)),
+            web.get("/api/v10/guilds/{id}/channels", self._answering(self._guild_channels)),
             web.get(channel, self._answering(self._show_channel)),
             web.get(f"{channel}/messages", self._answering(self._list)),
             web.post(f"{channel}/messages", self._answering(self._create)),
@@ -164,6 +173,16 @@ class Discord(Double):
     def _me(self, request: web.Request, _: Any) -> Any:
         self._bot(request)
         return {"id": BOT_ID, "username": "ralf", "bot": True}
+
+    def _guilds(self, request: web.Request, _: Any) -> Any:
+        self._bot(request)
+        return [{"id": GUILD, "name": "Harbour"}]
+
+    def _guild_channels(self, request: web.Request, _: Any) -> Any:
+        self._bot(request)
+        if request.match_info["id"] != GUILD:
+            raise DiscordError(404, 10004, "Unknown Guild")
+        return [{"id": CHANNEL, "name": "ralf-updates", "type": 0}, {"id": "77", "name": "Talk", "type": 2}]
 
     def _show_channel(self, request: web.Request, _: Any) -> Any:
         self._channel(request)
