@@ -9,6 +9,7 @@ import base64
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from ralf_hub.verdicts import (
@@ -215,6 +216,7 @@ def standard_headers(
     return headers
 
 
+@lru_cache(maxsize=256)
 def _standard_key(secret: str) -> bytes:
     """Return the bytes of a secret: the base64 after `whsec_`, any other text as UTF-8. Empty when it cannot be read."""
     if secret.startswith(SECRET_PREFIX):

@@ -30,6 +30,8 @@ class Budget:
 
 def budget(headers: Mapping[str, str], now_ms: int) -> Budget | None:
     """Return what *headers*, with lower-case names, say is left; None where they say nothing."""
+    if not any("ratelimit" in name for name in headers):  # as with nearly all
+        return None
     for family in _FAMILIES:
         remaining = _whole(headers.get(f"{family}remaining", ""))
         if remaining is not None:

@@ -55,6 +55,8 @@ def on_delivered(state: ConnectorState, now: str) -> ConnectorState:
     """Close, forget failures. A rate limit stays in force: what was under way before it says nothing about it."""
     if state.breaker == "disabled":
         return replace(state, last_delivered_at=now)
+    if state.last_delivered_at == now and state.breaker == "closed" and not state.failures:
+        return state  # as nearly all of a batch find it
     return replace(
         state,
         breaker="closed",

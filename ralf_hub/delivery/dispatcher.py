@@ -258,12 +258,17 @@ class Dispatcher:
 
     def _start(self, channel: Channel) -> None:
         """Begin as many tries as may be."""
-        now = self._clock.iso()
-        while not self._stopping and channel.may_start(now) and self._has_turn(channel):
-            channel.sending += 1
-            task = asyncio.create_task(self._try(channel, channel.ready.popleft()))
+        while (claimed := self._next(channel)) is not None:
+            task = asyncio.create_task(self._try_on(channel, claimed))
             self._tries.add(task)
             task.add_done_callback(self._tries.discard)
+
+    def _next(self, channel: Channel) -> Claimed | None:
+        """Take what may begin now; None: nothing may."""
+        if self._stopping or not channel.may_start(self._clock.iso()) or not self._has_turn(channel):
+            return None
+        channel.sending += 1
+        return channel.ready.popleft()
 
     def _has_turn(self, channel: Channel) -> bool:
         """Use up a turn where the connector has a rate; ask for the next one where none is left."""
@@ -288,6 +293,12 @@ class Dispatcher:
             channel.awaits_turn = False
         self._start(channel)
 
+    async def _try_on(self, channel: Channel, claimed: Claimed | None) -> None:
+        """Try *claimed* and then, as long as there is one, the next: a task for each costs more than it looks."""
+        while claimed is not None:
+            await self._try(channel, claimed)
+            claimed = self._next(channel)
+
     async def _try(self, channel: Channel, claimed: Claimed) -> None:
         try:
             started_at, begun = self._clock.iso(), self._clock.monotonic()
@@ -305,7 +316,6 @@ class Dispatcher:
         finally:
             channel.sending -= 1
         self._bookkeeper.add(channel, Finished(claimed, outcome, started_at, duration_ms))
-        self._start(channel)
 
 
 def _start_over(conn: sqlite3.Connection, name: str, now: str, *, unpause: bool = False) -> None:

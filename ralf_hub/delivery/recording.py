@@ -92,7 +92,7 @@ def record(
 
 def _shown(text: str, redact: Callable[[str], str], length_max: int) -> str | None:
     """Return *text* without secrets as the database can hold it, None where nothing is left."""
-    return redact(text).encode("utf-8", "replace").decode()[:length_max] or None
+    return redact(text).encode("utf-8", "replace").decode()[:length_max] or None if text else None
 
 
 def _verdict(item: Finished, judgement: Judgement, redact: Callable[[str], str]) -> verdicts.Verdict:
@@ -172,7 +172,8 @@ def standing_after(
     if isinstance(outcome, Retry) and outcome.holds_connector:
         return replace(standing, state=breaker.hold(state, now_ms, outcome.retry_after_s))
     if isinstance(outcome, Delivered):
-        return Standing(breaker.on_delivered(state, now))
+        works = breaker.on_delivered(state, now)
+        return standing if works is state and not standing.failed_ids else Standing(works)
     if isinstance(outcome, Rejected):  # the service works; it was this one delivery it would not take
         works = breaker.on_delivered(state, now)
         return Standing(

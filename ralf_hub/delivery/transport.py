@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -114,9 +115,7 @@ class Transport:
         host = url.host or ""
         if _is_address(host) and not network.is_allowed(host, self._resolver.allowed):
             raise NotSentError(_refusal(host))  # aiohttp asks no resolver for a literal address
-        timeout = aiohttp.ClientTimeout(
-            total=request.timeout_s or self._timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, self._timeout_s)
-        )
+        timeout = _timeout(request.timeout_s or self._timeout_s, min(CONNECT_TIMEOUT_S, self._timeout_s))
         try:
             async with self._session.request(
                 request.method,
@@ -138,6 +137,11 @@ class Transport:
             raise NotSentError(_words(error, host)) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnknownAnswerError(_words(error, host)) from None
+
+
+@lru_cache(maxsize=64)
+def _timeout(total_s: float, connect_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s)
 
 
 async def _read_some(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
