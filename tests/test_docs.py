@@ -95,19 +95,64 @@ def test_every_command_and_option_is_in_the_command_reference() -> None:
     assert seen > 1
 
 
-def test_every_command_that_the_pages_name_exists() -> None:
-    known = {name for name, _ in commands._commands(typer.main.get_command(app), "ralf-hub")}
-    named = re.compile(r"(?:^|[ /])(ralf-hub(?: [a-z]+){1,2})", re.MULTILINE)
-    for path in PAGES:
-        text = path.read_text(encoding="utf-8")
-        code = [
-            *re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text),
-            *(s.text for s in SNIPPETS if s.language == "sh"),
+def named_in(path: Path) -> str:
+    """Return what stands as code on a page: in backticks, and its shell."""
+    name = path.relative_to(CHECKOUT).as_posix()
+    return "\n".join(
+        [
+            *re.findall(r"(?<!`)`([^`\n]+)`(?!`)", path.read_text(encoding="utf-8")),
+            *(s.text for s in SNIPPETS if s.language == "sh" and s.page == name),
         ]
-        for found in named.findall("\n".join(code)):
-            assert any(name == found or found.startswith(f"{name} ") for name in known), (
-                f"{path.name}: {found}"
+    )
+
+
+def test_every_command_and_option_that_the_pages_name_exists() -> None:
+    known = dict(commands._commands(typer.main.get_command(app), "ralf-hub"))
+    seen = 0
+    for path in PAGES:
+        for said in re.findall(
+            r"(?:^|[ /(])(ralf-hub (?!is )[a-z][^\n|;&>)]*)", named_in(path), re.MULTILINE
+        ):
+            words = said.split()
+            name = next((n for n in (" ".join(words[:3]), " ".join(words[:2])) if n in known), None)
+            groups = {n.rpartition(" ")[0] for n in known} - {"ralf-hub"}
+            assert name or said.strip() in groups, f"{path.name}: {said}"
+            if name is None:
+                continue
+            taken = {option for param in known[name].params for option in param.opts} | {"--help"}
+            assert {word for word in words if word.startswith("--")} <= taken, f"{path.name}: {said}"
+            seen += 1
+    assert seen > 50
+
+
+def test_every_setting_that_the_pages_name_exists() -> None:
+    sections: dict[str, str] = {}
+    for part in re.split(r"^#+ `\[+", page("settings.md"), flags=re.MULTILINE)[1:]:
+        sections[part.partition("]")[0]] = part
+    seen = 0
+    for path in PAGES:
+        for section, key in re.findall(r"^\[([a-z.]+)\] ([a-z_]+)\b", named_in(path), re.MULTILINE):
+            assert section in sections, f"{path.name}: [{section}] {key}"
+            assert f"| `{key}` |" in sections[section] or f"[{section}.{key}]" in page("settings.md"), (
+                f"{path.name}: [{section}] {key}"
             )
+            seen += 1
+    assert seen > 15
+
+
+def test_every_endpoint_that_the_pages_name_exists() -> None:
+    known = [
+        (endpoint.method, re.compile(re.sub(r"\{[^}]+\}", "[^/?]+", endpoint.path))) for endpoint in ENDPOINTS
+    ]
+    seen = 0
+    for path in PAGES:
+        for method, target in re.findall(r"\b(GET|POST|PUT|PATCH|DELETE) (/[\w/{}.+:-]*)", named_in(path)):
+            if target.startswith(("/api/", "/health", "/metrics", "/oauth", "/docs", "/openapi")):
+                assert any(m == method and pattern.fullmatch(target) for m, pattern in known), (
+                    f"{path.name}: {method} {target}"
+                )
+                seen += 1
+    assert seen > 30
 
 
 def test_every_problem_is_in_the_table_of_errors_with_its_status() -> None:
