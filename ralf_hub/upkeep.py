@@ -58,14 +58,21 @@ class Upkeep:
         )
 
     async def repeat(self, chore: Chore) -> None:
-        """Do *chore* until cancelled."""
+        """Do *chore* until cancelled. What the disk says again and again is logged once: it may be full of logs."""
+        said = ""
         if not chore.at_once:
             await asyncio.sleep(chore.every_s)
         while True:
             try:
                 await chore.do()
+            except StorageError as error:
+                if said != str(error):
+                    log.error("chore %s failed; it is tried again: %s", chore.name, error)  # noqa: TRY400 - no bug
+                said = str(error)
             except Exception:
                 log.exception("chore %s failed; it is tried again", chore.name)
+            else:
+                said = ""
             await asyncio.sleep(chore.every_s)
 
     async def notice_outside_changes(self) -> None:

@@ -66,6 +66,30 @@ async def test_a_chore_that_fails_is_told_of_and_done_again(
     assert "chore sweeping failed" in caplog.text
 
 
+async def test_a_disk_that_says_the_same_again_and_again_is_quoted_once(
+    upkeep: Upkeep, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Full, well, full, failing: three lines, whatever the number of tries."""
+    turns = 0
+
+    async def suffer() -> None:
+        nonlocal turns
+        turns += 1
+        if turns not in {4, 5}:
+            raise StorageError("The disk is full." if turns < 9 else "The disk answers with errors.")
+
+    repeated = asyncio.create_task(upkeep.repeat(Chore("sweeping", 0.001, suffer)))
+    await eventually(lambda: turns >= 12)
+    repeated.cancel()
+    said = [record for record in caplog.records if "sweeping" in record.message]
+    assert [record.message.rpartition(": ")[2] for record in said] == [
+        "The disk is full.",
+        "The disk is full.",
+        "The disk answers with errors.",
+    ]
+    assert all(record.exc_info is None for record in said)
+
+
 async def test_every_chore_of_a_running_hub_is_alive(hub: Services) -> None:
     assert {"outside changes", "leases", "bulk jobs", "checkpoints", "usage", "retention"} <= set(
         hub.background

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ralf_hub.store.database import Database
-from ralf_hub.store.lanes import HubConnection, open_connection
+from ralf_hub.store.lanes import HubConnection, for_caller, open_connection
 
 PASSIVE_ABOVE_BYTES: Final = 4 * 1024 * 1024
 TRUNCATE_ABOVE_BYTES: Final = 64 * 1024 * 1024
@@ -56,10 +56,16 @@ class Checkpointer:
         return cls(db, await open_connection(db.path, writer=True))
 
     async def step(self) -> None:
-        """Do what is due: nothing while the log is short, a passive pass, or the short final one."""
+        """Do what is due: nothing while the log is short, a passive pass, or the short final one.
+
+        StorageError when the disk does not let it: the log stays and grows.
+        """
         size = _size(self._log)
         if size >= PASSIVE_ABOVE_BYTES:
-            self._moved = await self._conn.run(lambda conn: _passive(conn, self._log, self._moved))
+            try:
+                self._moved = await self._conn.run(lambda conn: _passive(conn, self._log, self._moved))
+            except sqlite3.DatabaseError as error:
+                raise for_caller(error) from error
         if size >= TRUNCATE_ABOVE_BYTES:
             await self._db.run_alone(_truncate)
 

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from ralf_hub.clock import Clock
 from ralf_hub.config.models import WorkspaceSettings
+from ralf_hub.errors import StorageError
 from ralf_hub.intake.ledger import Intake, Ledger
 from ralf_hub.model import Json
 from ralf_hub.store import tasks as stored_tasks
@@ -132,6 +133,8 @@ class Follower:
                 if self._missing is None:
                     log.error("workspace: %s", error)  # noqa: TRY400 - the message says it all
                 self._missing = str(error)
+            except StorageError as error:
+                log.error("workspace: what is new waits for the disk: %s", error)  # noqa: TRY400 - no bug
             except Exception:
                 log.exception("workspace %s could not be followed; it is read again", self._path)
             await asyncio.sleep(self._poll_s)

@@ -1,9 +1,11 @@
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 from sqlite3 import Connection
 
 import pytest
 
+from ralf_hub.errors import StorageError
 from ralf_hub.store import checkpoint
 from ralf_hub.store.checkpoint import Checkpointer
 from ralf_hub.store.database import Database
@@ -117,3 +119,19 @@ async def test_a_log_that_a_reader_kept_from_being_moved_is_looked_at_again(
     assert size(db.path) == before
     await checkpointer.step()
     assert size(db.path) > before + 100_000
+
+
+async def test_a_log_that_cannot_be_moved_is_told_as_the_disk_says_it(
+    db: Database, checkpointer: Checkpointer
+) -> None:
+    await write(db, 30)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size(db.path), limits[1]))  # the file cannot grow
+    try:
+        with pytest.raises(StorageError, match="disk"):
+            await checkpointer.step()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    before = size(db.path)
+    await checkpointer.step()
+    assert size(db.path) > before
