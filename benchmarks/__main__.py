@@ -11,6 +11,7 @@ from typing import Final
 import uvloop
 
 from benchmarks import api, drain, growth, memory, recovery, routes, steady, stream, webhook_in
+from benchmarks.cpu import Others
 from benchmarks.keeping import Kept, keep
 from benchmarks.report import Row, machine, markdown
 from benchmarks.setting import Bench
@@ -37,15 +38,18 @@ async def run(names: list[str], bench: Bench, out: Path | None, *, short: bool) 
     failed = []
     for name in names:
         print(f"\n## {name}\n", flush=True)
-        begun = Kept.begin(name, bench)
         try:
-            found = begun.done(await ALL[name](bench))
+            with Others() as others:
+                rows = await ALL[name](bench)
         except (AssertionError, OSError) as error:
             failed.append(f"{name}: {error!r}")
             print(failed[-1], flush=True)
             continue
-        print(f"{markdown(found.rows)}\n\n{found.took_s:.0f} s", flush=True)
-        keep(found, out, short=short)
+        print(
+            f"{markdown(rows)}\n\n{others.seconds:.0f} s; others used {others.share:.0%} of the machine",
+            flush=True,
+        )
+        keep(Kept.of(name, bench, rows, others), out, short=short)
     return failed
 
 

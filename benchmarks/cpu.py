@@ -4,6 +4,8 @@ A rate halves when somebody else takes half of the machine; the processor time o
 """
 
 import contextlib
+import os
+import resource
 import time
 from pathlib import Path
 from types import TracebackType
@@ -53,3 +55,39 @@ class Spent:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.seconds = sum(map(family_s, self._pids)) - self._before
+
+
+def _machine_s() -> tuple[float, float]:
+    """Return the CPU seconds the machine was busy and those it had, since it started; stolen ones were others'."""
+    line = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0]
+    user, nice, system, idle, iowait, irq, softirq, steal = map(int, line.split()[1:9])
+    busy = user + nice + system + irq + softirq + steal
+    tick = os.sysconf("SC_CLK_TCK")
+    return busy / tick, (busy + idle + iowait) / tick
+
+
+def _ours_s() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+class Others:
+    """The share of the machine that others used while the block ran. What was started in it must have ended."""
+
+    def __init__(self) -> None:
+        self.share = 0.0
+        self.seconds = 0.0
+        self._begun = (0.0, 0.0, 0.0, 0.0)
+
+    def __enter__(self) -> Self:
+        self._begun = (time.monotonic(), *_machine_s(), _ours_s())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        begun, busy, had, ours = self._begun
+        busy_now, had_now = _machine_s()
+        others = (busy_now - busy) - (_ours_s() - ours)
+        self.share = max(0.0, others / (had_now - had)) if had_now > had else 0.0
+        self.seconds = time.monotonic() - begun

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Final
 
 from benchmarks.api import BODY
@@ -34,7 +34,9 @@ COMMITTED: Final = Path(__file__).parent / "guard.json"
 LOSS_MAX: Final = 0.15
 AT_ONCE: Final = 32
 ROUNDS: Final = 12
-SLICES: Final = 24
+SLICES: Final = 16
+TRIES: Final = 3
+"""A loss counts when it shows on three sets of fresh processes: whoever else uses the machine rarely hits all."""
 DELIVERED_WITHIN_S: Final = 30.0
 SEED: Final = Seed(tasks=10_000)
 ANSWER_BYTES_MAX: Final = 1 << 20
@@ -181,17 +183,36 @@ def where() -> dict[str, str]:
     return {"cpu": given["cpu"], "cores": given["cores"], "python": given["python"].rpartition(".")[0]}
 
 
-def verdict(found: dict[str, float], committed: dict[str, float]) -> list[str]:
-    """Print the table; return what has become dearer than allowed."""
-    print("\n| CPU against bare aiohttp | committed | now | change |\n|---|---:|---:|---:|")
-    worse = []
+def losses(found: dict[str, float], committed: dict[str, float]) -> list[str]:
+    """Return what costs more than allowed."""
+    return [
+        f"{name} costs {now / committed[name] - 1:.0%} more than the committed figure"
+        for name, now in found.items()
+        if name in committed and now / committed[name] - 1 > LOSS_MAX
+    ]
+
+
+def at_best(measured: Callable[[], dict[str, float]], committed: dict[str, float]) -> dict[str, float]:
+    """Return what each costs; where that is a loss, the least of some more tries."""
+    found = measured()
+    for _ in range(TRIES - 1):
+        if not losses(found, committed):
+            break
+        print(f"{'; '.join(losses(found, committed))}: once more", flush=True)
+        again = measured()
+        found = {name: min(cost, again[name]) for name, cost in found.items()}
+    return found
+
+
+def table(found: dict[str, float], committed: dict[str, float]) -> str:
+    """Return both for people."""
+    rows = ["", "| CPU against bare aiohttp | committed | now | change |", "|---|---:|---:|---:|"]
     for name, now in found.items():
         before = committed.get(name)
-        change = 0.0 if before is None else now / before - 1
-        print(f"| {name} | {'new' if before is None else f'{before:.2f}'} | {now:.2f} | {change:+.0%} |")
-        if change > LOSS_MAX:
-            worse.append(f"{name} costs {change:.0%} more than the committed figure")
-    return worse
+        known = "new | " if before is None else f"{before:.2f} | "
+        change = "" if before is None else f"{now / before - 1:+.0%}"
+        rows.append(f"| {name} | {known}{now:.2f} | {change} |")
+    return "\n".join(rows)
 
 
 def main() -> int:
@@ -201,13 +222,17 @@ def main() -> int:
     parser.add_argument("--slices", type=int, default=SLICES)
     given = parser.parse_args()
     begun = time.monotonic()
-    found = asyncio.run(measure(given.slices))
     if given.renew:
+        tries = [asyncio.run(measure(given.slices)) for _ in range(TRIES)]
+        found = {name: median(one[name] for one in tries) for name in tries[0]}
         COMMITTED.write_text(
             json.dumps({"machine": where(), "costs": found}, indent=1) + "\n", encoding="utf-8"
         )
     committed = json.loads(COMMITTED.read_bytes())
-    worse = verdict(found, committed["costs"])
+    if not given.renew:
+        found = at_best(lambda: asyncio.run(measure(given.slices)), committed["costs"])
+    worse = losses(found, committed["costs"])
+    print(table(found, committed["costs"]))
     print(f"\n{time.monotonic() - begun:.0f} s", flush=True)
     if committed["machine"] != where():
         print(

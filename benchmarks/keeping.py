@@ -1,12 +1,12 @@
 """Keeping figures: one JSON file per benchmark, from which the page is made."""
 
 import json
-import os
-import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from benchmarks.cpu import Others
 from benchmarks.report import Row, as_json, from_json, machine, revision
 from benchmarks.setting import Bench
 from ralf_hub.clock import iso, system_now
@@ -17,29 +17,32 @@ SHORT_RESULTS: Final = Path(__file__).parents[1] / "var" / "bench" / "results"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The figures of one benchmark and how they came to be. `load_before` is what others took of the machine."""
+    """The figures of one benchmark and how they came to be; `others` is the share of the machine that others used."""
 
     benchmark: str
     made_at: str
     revision: str
     machine: dict[str, str]
-    load_before: float
+    others: float
     runs: int
     pace: float
     took_s: float
     rows: tuple[Row, ...]
 
     @classmethod
-    def begin(cls, name: str, bench: Bench) -> Self:
-        """Note how things stand before it runs."""
-        load = round(os.getloadavg()[0], 2)
+    def of(cls, name: str, bench: Bench, rows: Sequence[Row], others: Others) -> Self:
+        """Return the figures with the facts about them."""
         return cls(
-            name, iso(system_now()), revision(), machine(), load, bench.runs, bench.pace, time.monotonic(), ()
+            benchmark=name,
+            made_at=iso(system_now()),
+            revision=revision(),
+            machine=machine(),
+            others=round(others.share, 3),
+            runs=bench.runs,
+            pace=bench.pace,
+            took_s=round(others.seconds),
+            rows=tuple(rows),
         )
-
-    def done(self, rows: list[Row]) -> "Kept":
-        """Return it with its figures."""
-        return replace(self, took_s=round(time.monotonic() - self.took_s), rows=tuple(rows))
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -135,6 +135,7 @@ class Crowd:
 
     def __init__(self, make: Callable[[int], bytes]) -> None:
         self.result = Result()
+        self.begun = 0.0
         self.asked = 0
         self._make = make
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -164,14 +165,14 @@ class Crowd:
         """Ask with *clients* at a time for as long as *more* says so."""
         self._more = more
         self._connections = [await Connection.open(port, self._answered, self._lost) for _ in range(clients)]
-        begun = time.perf_counter()
+        self.begun = time.perf_counter()
         self._at_work = clients
         for connection in self._connections:
             self._ask(connection)
         try:
             await self._done
         finally:
-            self.result.seconds = time.perf_counter() - begun
+            self.result.seconds = time.perf_counter() - self.begun
             for connection in self._connections:
                 connection.close()
         return self.result
@@ -179,8 +180,8 @@ class Crowd:
 
 async def saturate(port: int, make: Callable[[int], bytes], *, clients: int, seconds: float) -> Result:
     """Ask as fast as answers come, *clients* at a time, for *seconds*. `make(n)` gives the n-th request."""
-    until = time.perf_counter() + seconds
-    return await Crowd(make).run(port, clients, lambda: time.perf_counter() < until)
+    crowd = Crowd(make)
+    return await crowd.run(port, clients, lambda: time.perf_counter() < crowd.begun + seconds)
 
 
 async def amount(port: int, make: Callable[[int], bytes], *, clients: int, n: int) -> Result:

@@ -26,8 +26,8 @@ TITLES: Final = {
     "memory": "Memory",
     "load": "A long load",
 }
-BUSY: Final = 0.5
-"""A load average above it when a benchmark began: others were using the machine."""
+BUSY: Final = 0.05
+"""The share of the machine that others may use before figures are marked."""
 
 INTRO: Final = """# Performance
 
@@ -64,7 +64,7 @@ run at once and work in turns.
 
 def facts(kept: Kept) -> str:
     """Return when, where and how figures were made, in a line."""
-    busy = ", **on a busy machine**" if kept.load_before > BUSY else ""
+    busy = f", **others used {kept.others:.0%} of the machine**" if kept.others > BUSY else ""
     short = "" if kept.pace >= 1 else f", **short runs** ({kept.pace:g} of the usual length)"
     revision = f", revision {kept.revision}" if kept.revision else ""
     return f"*{kept.runs} runs, {kept.made_at[:10]}{revision}{busy}{short}.*"

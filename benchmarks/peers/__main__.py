@@ -11,7 +11,7 @@ from typing import Final
 
 import uvloop
 
-from benchmarks.cpu import Spent
+from benchmarks.cpu import Others, Spent
 from benchmarks.flow import ClosedLoop
 from benchmarks.keeping import Kept, keep
 from benchmarks.load import percentile, request
@@ -99,10 +99,10 @@ def main() -> None:
     given = parser.parse_args()
     bench = Bench(given.runs or (3 if given.short else 5), 0.5 if given.short else 1.0)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        kept = Kept.begin("peers", bench)
-        rows = runner.run(run(bench, given.only or list(STACKS)))
-        print(markdown(rows))
-        keep(kept.done(rows), given.out, short=given.short)
+        with Others() as others:
+            rows = runner.run(run(bench, given.only or list(STACKS)))
+        print(f"{markdown(rows)}\n\n{others.seconds:.0f} s; others used {others.share:.0%} of the machine")
+        keep(Kept.of("peers", bench, rows, others), given.out, short=given.short)
 
 
 if __name__ == "__main__":

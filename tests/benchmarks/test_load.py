@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from benchmarks.cpu import Spent, family, process_s
+from benchmarks.cpu import Others, Spent, family, process_s
 from benchmarks.flow import ClosedLoop
 from benchmarks.load import Result, amount, pace, percentile, request, saturate
 from benchmarks.sink import Sink, listening
@@ -170,6 +170,15 @@ def test_cpu_time_of_a_process_is_what_it_burns() -> None:
             pass
     assert spent.seconds >= 0.05
     assert process_s(me) - before == pytest.approx(time.process_time() - ours, abs=0.02)
+
+
+def test_what_this_process_burns_is_not_others() -> None:
+    with Others() as others:
+        until = time.thread_time() + 0.3
+        while time.thread_time() < until:
+            pass
+    assert others.seconds >= 0.3
+    assert 0 <= others.share <= 1 - 0.25 / (others.seconds * (os.cpu_count() or 1))
 
 
 async def test_children_belong_to_the_family() -> None:

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks import guard, page
+from benchmarks.cpu import Others
 from benchmarks.keeping import RESULTS, Kept, keep
 from benchmarks.report import Row, Side, as_json, compared, from_json, markdown, number, value_row
 from benchmarks.setting import Bench
@@ -63,7 +64,9 @@ def test_a_missed_aim_says_so() -> None:
 
 
 def kept(name: str, rows: list[Row]) -> Kept:
-    return Kept.begin(name, Bench(runs=1, pace=0.5)).done(rows)
+    with Others() as others:
+        pass
+    return Kept.of(name, Bench(runs=1, pace=0.5), rows, others)
 
 
 def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
@@ -112,11 +115,28 @@ def test_better_is_longer_whichever_way_an_aim_points() -> None:
 # --- the guard ------------------------------------------------------------------------------------
 
 
-def test_the_guard_tells_of_what_costs_more(capsys: pytest.CaptureFixture[str]) -> None:
-    worse = guard.verdict({"GET": 3.5, "POST": 6.0, "new": 1.0}, {"GET": 3.0, "POST": 6.0})
-    assert worse == ["GET costs 17% more than the committed figure"]
-    assert "| new | new | 1.00 |" in capsys.readouterr().out
-    assert guard.verdict({"GET": 3.4}, {"GET": 3.0}) == []
+def test_the_guard_tells_of_what_costs_more() -> None:
+    committed = {"GET": 3.0, "POST": 6.0}
+    assert guard.losses({"GET": 3.5, "POST": 6.0, "new": 1.0}, committed) == [
+        "GET costs 17% more than the committed figure"
+    ]
+    assert guard.losses({"GET": 3.4, "POST": 1.0}, committed) == []
+    assert "| GET | 3.00 | 3.50 | +17% |" in guard.table({"GET": 3.5}, committed)
+    assert "| new | new | 1.00 |  |" in guard.table({"new": 1.0}, committed)
+
+
+def test_a_loss_counts_when_it_shows_each_time() -> None:
+    committed = {"GET": 3.0, "POST": 6.0}
+    noisy = iter([{"GET": 4.0, "POST": 6.0}, {"GET": 3.1, "POST": 9.0}])
+    assert guard.at_best(lambda: next(noisy), committed) == {"GET": 3.1, "POST": 6.0}
+    dearer = iter([{"GET": 4.0, "POST": 6.0}, {"GET": 4.2, "POST": 6.0}, {"GET": 3.9, "POST": 6.0}])
+    assert guard.at_best(lambda: next(dearer), committed) == {"GET": 3.9, "POST": 6.0}
+    assert next(dearer, None) is None
+
+
+def test_what_costs_no_more_is_measured_once() -> None:
+    once = iter([{"GET": 3.0}])
+    assert guard.at_best(lambda: next(once), {"GET": 3.0}) == {"GET": 3.0}
 
 
 def test_the_guard_counts_the_cheaper_slices() -> None:
