@@ -42,6 +42,8 @@ _OWN_METADATA: Final = (
     "acceptance_criteria", "improvement", "roi",
 )  # fmt: skip
 """Fields that a caller may give as metadata; an entry has them where its neighbours do."""
+_READ_BY_AWK: Final = frozenset({*IDS, "status"})
+"""Fields that RALF's scripts compare as they stand: quotes around them, as around `"0012"`, are not copied."""
 _PLANNED = "the file is the planner's and names another task"
 
 
@@ -153,7 +155,7 @@ def _entry(queue: QueueText, section: str, items: Sequence[Item], wish: Wish) ->
         value = _value(key, wish, items)
         if value is None:
             continue
-        like = model.fields.get(key) if model else None
+        like = model.fields.get(key) if model and key not in _READ_BY_AWK else None
         lines += _field_lines(key, value, column, indent, like)
     dash = f"{' ' * indent}-{' ' * (column - indent - 1)}"
     lines[0] = dash + lines[0][column:]

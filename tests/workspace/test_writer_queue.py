@@ -327,6 +327,15 @@ def test_ralfs_own_awk_takes_the_new_task_when_its_turn_comes(priority: str, nex
     assert taken_by_awk(text) == "TASK-3"
 
 
+def test_quotes_an_odd_id_needs_are_not_copied_to_the_next() -> None:
+    """`"on"` must be quoted to mean itself; an id in quotes is one that awk does not find."""
+    text = added(V2.replace("TASK-2", '"on"').replace("TASK-1", '"0012"'), NEW, "tasks")
+    assert "  - task_id: TASK-NEW-1\n" in text
+    text = added(added("tasks:\n", replace(NEW, id="2026-02-01"), "tasks"), NEW, "tasks")
+    assert '- id: "2026-02-01"\n  status: pending\n' in text.replace("  type: development\n", "")
+    assert "- id: TASK-NEW-1\n" in text
+
+
 def test_what_is_done_is_written_as_the_stop_hook_writes_it() -> None:
     done = replace(
         NEW,
