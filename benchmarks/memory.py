@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.cpu import process_s
+from benchmarks.cpu import Spent, process_s
 from benchmarks.load import amount, pace
 from benchmarks.report import Row, value_row
 from benchmarks.seed import CONNECTOR, Seed
@@ -20,6 +20,7 @@ from tests.journeys.hub import Hub
 BACKLOG: Final = 100_000
 READERS: Final = 1000
 SETTLED_S: Final = 2.0
+IDLE_S: Final = 5.0
 SLICE_S: Final = 10.0
 WARM_MINUTES: Final = 5.0
 MB: Final = 2**20
@@ -28,11 +29,14 @@ MB: Final = 2**20
 async def run(bench: Bench) -> list[Row]:
     """Weigh an idle hub, one with a backlog that is then worked off, and one with a thousand readers."""
     n = bench.amount(BACKLOG, 2000)
-    found: dict[str, list[float]] = {"idle": [], "waiting": [], "peak": [], "readers": []}
+    found: dict[str, list[float]] = {"idle": [], "waiting": [], "peak": [], "readers": [], "cpu": []}
     for _ in range(min(bench.runs, 3)):
         with tempfile.TemporaryDirectory() as folder:
             async with listening() as sink, bench.hub(Path(folder), webhook(sink.port)) as hub:
                 await asyncio.sleep(SETTLED_S)
+                with Spent(hub.pid) as spent:
+                    await asyncio.sleep(IDLE_S)
+                found["cpu"].append(spent.seconds / IDLE_S * 100)
                 idle = hub.rss_bytes() / MB
                 await hub.ok("POST", f"/api/v1/connectors/{CONNECTOR}/pause")
                 created = await amount(hub.port, lambda i, h=hub: create(h.key, f"B-{i}"), clients=64, n=n)
@@ -50,6 +54,7 @@ async def run(bench: Bench) -> list[Row]:
                     found["readers"].append(hub.rss_bytes() / MB - before)
     return [
         value_row("memory idle", found["idle"], unit="MB", aim="< 80"),
+        value_row("CPU of an idle hub", found["cpu"], unit="% of a core"),
         value_row(f"{n:,} deliveries waiting, above idle", found["waiting"], unit="MB", aim="< 15"),
         value_row("while they are worked off, above idle", found["peak"], unit="MB"),
         value_row(f"{READERS:,} readers of the stream, above idle", found["readers"], unit="MB", aim="< 20"),

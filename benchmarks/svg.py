@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-WIDTH: Final = 860
-LABELS: Final = 340
-RIGHT: Final = 110
+WIDTH: Final = 960
+LABELS: Final = 410
+RIGHT: Final = 150
 ROW: Final = 26
 TOP: Final = 48
 _STYLE: Final = (
@@ -65,18 +65,17 @@ def bars(title: str, given: Sequence[Bar], *, logarithmic: bool = False, line_at
         f"<title>{escape(title)}</title><style>{_STYLE}</style>",
         f'<text class="t" x="8" y="24">{escape(title)}</text>',
     ]
-    start = LABELS
+    if line_at is not None:
+        x = along.x(line_at)
+        parts.append(f'<line class="a" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 6}" y2="{height - 10}"/>')
     for number, bar in enumerate(given):
         y = TOP + ROW * number
         middle, end = y + ROW / 2 - 2, along.x(bar.value)
         low, high = along.x(bar.low), along.x(bar.high)
         parts += [
             f'<text x="{LABELS - 8}" y="{middle + 4:.1f}" text-anchor="end">{escape(bar.label)}</text>',
-            f'<rect class="{"m" if bar.weak else "b"}" x="{start}" y="{y + 3}" width="{max(1.0, end - start):.1f}" height="{ROW - 10}" rx="2"/>',
+            f'<rect class="{"m" if bar.weak else "b"}" x="{LABELS}" y="{y + 3}" width="{max(1.0, end - LABELS):.1f}" height="{ROW - 10}" rx="2"/>',
             f'<line class="w" x1="{low:.1f}" x2="{high:.1f}" y1="{middle:.1f}" y2="{middle:.1f}"/>',
             f'<text class="v" x="{max(end, high) + 6:.1f}" y="{middle + 4:.1f}">{escape(bar.said)}</text>',
         ]
-    if line_at is not None:
-        x = along.x(line_at)
-        parts.append(f'<line class="a" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 6}" y2="{height - 10}"/>')
     return "\n".join([*parts, "</svg>"]) + "\n"
