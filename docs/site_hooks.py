@@ -8,6 +8,7 @@ from typing import Any, Final
 from mkdocs.structure.files import File, Files
 
 _ITEM: Final = re.compile(r"(?:[-*]|\d+\.) ")
+_SHOWN: Final = re.compile(r"^<!-- prints -->\n```(\w+)$", re.MULTILINE)
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -18,7 +19,12 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put an empty line before a list that follows a paragraph at once: Python-Markdown needs it, GitHub does not."""
+    """Make the page one for Python-Markdown.
+
+    It needs an empty line before a list that follows a paragraph, which GitHub does not. What is printed looks different
+    from what is typed.
+    """
+    markdown = _SHOWN.sub(r"``` { .\1 .prints .no-copy }", markdown)
     lines: list[str] = []
     fenced = False
     for line in markdown.splitlines():
