@@ -16,7 +16,6 @@ Reason = Literal[
     "unsupported_scheme",
     "timestamp_out_of_tolerance",
     "mismatch",
-    "library_missing",
 ]
 Encoding = Literal["hex", "base64"]
 Algorithm = Literal["sha1", "sha256", "sha512"]
@@ -152,26 +151,17 @@ def judge_public(
     for part in parts:
         signature = _DECODERS[encoding](part.removeprefix(prefix)) if part.startswith(prefix) else b""
         for key in usable:
-            match ed25519_ok(key, content, signature):
-                case None:
-                    return refuse(
-                        "library_missing", "install the package cryptography: pip install 'ralf-hub[discord]'"
-                    )
-                case True:
-                    return GENUINE
-                case False:
-                    continue
+            if ed25519_ok(key, content, signature):
+                return GENUINE
     return refuse("mismatch")
 
 
-def ed25519_ok(public_key: bytes, message: bytes, signature: bytes) -> bool | None:
-    """Whether *signature* is right (RFC 8032); None where the optional package `cryptography` is missing."""
-    try:
-        # Imported here: an optional package that costs 10 MB, and only Discord and v1a need it.
-        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
-    except ImportError:
-        return None
+def ed25519_ok(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether *signature* is right (RFC 8032)."""
+    # Imported here: it costs 10 MB, and only Discord and v1a need it.
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
     except (InvalidSignature, ValueError):
