@@ -15,6 +15,8 @@ from ralf_hub.secrets import SECRET_LENGTH_MIN
 
 _FINGERPRINT_DIGITS: Final = 12
 _SECRET_DIGITS: Final = 4
+TOKEN_LENGTH_MIN: Final = 16
+"""The end of a secret URL that is as long as this is a secret by itself: receivers quote it where they refuse it."""
 
 
 def hub_url(settings: Settings) -> str:
@@ -39,7 +41,9 @@ def _url_parts(value: str) -> list[str]:
         return []
     parts = urlsplit(value)
     whole = parts.path + ("?" + parts.query if parts.query else "")
-    return [part for part in {whole, parts.path} if len(part.strip("/")) >= SECRET_LENGTH_MIN]
+    last = parts.path.rpartition("/")[2]  # the token of most services that have it in the URL
+    found = [part for part in {whole, parts.path} if len(part.strip("/")) >= SECRET_LENGTH_MIN]
+    return [*found, last] if len(last) >= TOKEN_LENGTH_MIN else found
 
 
 def fingerprint(settings: Settings) -> str:
