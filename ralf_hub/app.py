@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from functools import partial
 
-import aiohttp_cors
 from aiohttp import web
 
 from ralf_hub.clock import Clock, HighWater
@@ -25,7 +24,7 @@ from ralf_hub.delivery.outlets import outlets
 from ralf_hub.delivery.routing import Router
 from ralf_hub.delivery.transport import Transport
 from ralf_hub.endpoint import Endpoint
-from ralf_hub.errors import StorageError
+from ralf_hub.errors import SettingsError, SettingsProblem, StorageError
 from ralf_hub.feed import Feed
 from ralf_hub.handlers.deliveries import delivery_json
 from ralf_hub.handlers.health import metrics_document
@@ -43,6 +42,7 @@ from ralf_hub.store.checkpoint import Checkpointer
 from ralf_hub.store.database import Database
 from ralf_hub.store.routes import put_in_force
 from ralf_hub.stream.broadcast import Broadcaster
+from ralf_hub.table_routes import add_all
 from ralf_hub.upkeep import Chore, Upkeep, check_whole_file
 from ralf_hub.watcher.desk import Desk
 from ralf_hub.watcher.follower import Follower
@@ -133,7 +133,6 @@ async def running(
         redact = redact or Redactor()
         redact.learn(secret_values(settings))
         transport = await stack.enter_async_context(Transport(timeout_s=settings.delivery.timeout_s))
-        meters = Meters(started_ms=clock.now())
         intake = Intake(db, clock, Router({}), hub_url(settings))
         dispatcher = Dispatcher(
             db=db,
@@ -160,7 +159,7 @@ async def running(
             dispatcher=dispatcher,
             transport=transport,
             keyring=Keyring(),
-            meters=meters,
+            meters=Meters(started_ms=clock.now()),
             redact=redact,
             feed=feed,
             stream=Broadcaster(feed, read_events, bounds, lambda: metrics_document(hub), clock),
@@ -169,12 +168,36 @@ async def running(
         )
         stack.push_async_callback(hub.close_provider)
         hub.keyring.load_stored(await db.read(keys.everyone))
+        _keep_traces(hub, stack)
         _follow_workspace(hub, progress or LoggedProgress(clock.monotonic), deliver_history=deliver_history)
         await apply(hub, loaded)
         intake.listeners.append(lambda appended, _: hub.feed.publish(appended))
         intake.listeners.append(lambda _, connectors: hub.dispatcher.wake(connectors) if connectors else None)
         async with _background(hub, shown):
             yield hub
+
+
+def _keep_traces(hub: Services, stack: contextlib.AsyncExitStack) -> None:
+    """Keep traces where the settings ask for them. SettingsError where OpenTelemetry is not installed."""
+    given = hub.settings.tracing
+    if not given.enabled:
+        return
+    try:
+        from ralf_hub import otel  # noqa: PLC0415 - an extra, and some megabytes, for those who want it
+    except ImportError:
+        problem = SettingsProblem(
+            str(hub.loaded.source.path),
+            "tracing.enabled",
+            "OpenTelemetry is not installed",
+            "pip install 'ralf-hub[otel]'",
+        )
+        raise SettingsError([problem]) from None
+    tracing = otel.start(given.service_name, given.endpoint)
+    stack.push_async_callback(asyncio.to_thread, tracing.close)
+    hub.tracing = hub.intake.tracing = tracing
+    hub.dispatcher.trace = lambda delivery: tracing.delivery(
+        delivery, hub.db.peek(lambda conn: events.trace_of(conn, delivery.event_id))
+    )
 
 
 def _follow_workspace(hub: Services, progress: Progress, *, deliver_history: bool) -> None:
@@ -268,66 +291,6 @@ def build_app(
             yield
 
     app.cleanup_ctx.append(hub_context)
-    resources = {path: app.router.add_resource(path) for path in dict.fromkeys(e.path for e in endpoints)}
-    routes = [add(resources[endpoint.path], endpoint) for endpoint in endpoints]
-    _refuse_as_ids(resources, endpoints)
-    if settings.api.cors.enabled and settings.api.cors.origins:
-        _allow_origins(app, routes, [str(origin) for origin in settings.api.cors.origins])
+    cors = settings.api.cors
+    add_all(app, endpoints, [str(origin) for origin in cors.origins] if cors.enabled else [])
     return app
-
-
-def add(resource: web.Resource, endpoint: Endpoint) -> web.AbstractRoute:
-    """Add the route of *endpoint*; the door finds the row on the handler and does the rest."""
-
-    async def handle(_: web.Request) -> web.StreamResponse:
-        raise web.HTTPNotFound  # never called: the door calls the row's own handler
-
-    handle.endpoint = endpoint  # type: ignore[attr-defined]
-    if endpoint.method == "GET" and not endpoint.raw:
-        resource.add_route("HEAD", handle)
-    return resource.add_route(endpoint.method, handle)
-
-
-def _refuse_as_ids(resources: Mapping[str, web.Resource], endpoints: tuple[Endpoint, ...]) -> None:
-    """Answer 405 where a path of its own, such as `/deliveries/replay`, would be taken for an id by a path beside it."""
-    for path, resource in resources.items():
-        offered = {endpoint.method for endpoint in endpoints if endpoint.path == path}
-        beside = f"{path.rpartition('/')[0]}/{{id}}"
-
-        async def refuse(
-            request: web.Request, offered: frozenset[str] = frozenset(offered)
-        ) -> web.StreamResponse:
-            raise web.HTTPMethodNotAllowed(request.method, sorted(offered))
-
-        for method in {endpoint.method for endpoint in endpoints if endpoint.path == beside} - offered:
-            resource.add_route(method, refuse)
-
-
-def _allow_origins(app: web.Application, routes: list[web.AbstractRoute], origins: list[str]) -> None:
-    options = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]
-        allow_credentials=False,
-        allow_headers=(
-            "Authorization",
-            "X-API-Key",
-            "Content-Type",
-            "Idempotency-Key",
-            "If-Match",
-            "If-None-Match",
-            "X-Request-ID",
-        ),
-        expose_headers=(
-            "ETag",
-            "Location",
-            "X-Request-ID",
-            "Idempotency-Replayed",
-            "Retry-After",
-            "RateLimit",
-            "RateLimit-Policy",
-        ),
-        allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
-        max_age=600,
-    )
-    defaults: Mapping[str, aiohttp_cors.ResourceOptions] = dict.fromkeys(origins, options)
-    cors = aiohttp_cors.setup(app, defaults=defaults)
-    for route in routes:
-        cors.add(route)

@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict, istr
 
+from ralf_hub import context
 from ralf_hub.admission import admit
 from ralf_hub.endpoint import (
     IDEMPOTENCY_KEY_LENGTH_MAX,
@@ -40,6 +41,8 @@ access_log = logging.getLogger("ralf_hub.access")
 PROBLEM_TYPE: Final = "https://ralf-hub.invalid/problems/"
 """Only a name, as RFC 9457 allows: `docs/errors.md` describes each code."""
 BODY_WITHIN_S = 60.0
+STREAM: Final = "stream"
+"""The tag of endpoints that stay open: a span as long as a connection tells nothing."""
 ERRORS_MAX: Final = 100
 """Invalid fields named in one problem: enough for every honest mistake, and a bound on the answer."""
 DETAIL_LENGTH_MAX: Final = 500
@@ -72,10 +75,26 @@ async def door(
 ) -> web.StreamResponse:
     """Let every request in and every answer out."""
     hub = request.app[SERVICES]
-    begun = hub.clock.monotonic()
     given = request.headers.get(_X_REQUEST_ID)
     request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else hub.clock.token(12)
+    context.request_id.set(request_id)
     endpoint: Endpoint | None = getattr(handler, "endpoint", None)
+    if hub.tracing is None or endpoint is None or endpoint.tag == STREAM:
+        return await _answer(hub, request, handler, endpoint, request_id)
+    with hub.tracing.request(endpoint.label, request.headers.get("traceparent"), request_id) as ended:
+        response = await _answer(hub, request, handler, endpoint, request_id)
+        ended(response.status)
+    return response
+
+
+async def _answer(
+    hub: Services,
+    request: web.Request,
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    endpoint: Endpoint | None,
+    request_id: str,
+) -> web.StreamResponse:
+    begun = hub.clock.monotonic()
     caller = ANONYMOUS
     headers: dict[str, str] = {}
     try:

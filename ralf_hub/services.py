@@ -10,6 +10,7 @@ from aiohttp import web
 
 from ralf_hub.clock import Clock
 from ralf_hub.config import Loaded, Settings
+from ralf_hub.context import Tracing
 from ralf_hub.delivery.dispatcher import Dispatcher
 from ralf_hub.delivery.transport import Transport
 from ralf_hub.errors import DatabaseRefusedError
@@ -67,6 +68,8 @@ class Services:
     """Who writes into RALF's files, for the connector that plans it; None where none are followed."""
     identity: Provider | None = None
     """Whose access tokens count besides keys, where `auth_type` is `oauth`."""
+    tracing: Tracing | None = None
+    """Where traces are kept, that is if the settings asked for them when the hub started."""
     senders: Mapping[str, Sender] = field(default_factory=dict)
     """Who may call with webhooks, by the last part of the path."""
     large_webhooks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_WEBHOOKS_MAX))

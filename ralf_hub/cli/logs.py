@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from ralf_hub import context
 from ralf_hub.clock import MS_PER_S, iso
 from ralf_hub.config.models import LoggingSettings
 
@@ -12,7 +13,7 @@ _FOR_PEOPLE: Final = "%(asctime)s %(levelname)s %(message)s"
 
 
 class JsonLines(logging.Formatter):
-    """One object per line: `at`, `level`, `logger`, `message`, and `error` with the traceback where there is one."""
+    """One object per line: `at`, `level`, `logger`, `message`; where there is one, what was worked on and `error`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return *record* as one line."""
@@ -21,10 +22,34 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **worked_on(),
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
+
+
+class PlainLines(logging.Formatter):
+    """A line with the time, the level, the message, and what was worked on."""
+
+    def __init__(self) -> None:
+        super().__init__(_FOR_PEOPLE)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """Return *record* without its traceback, which follows."""
+        marks = "".join(f" [{name.removesuffix('_id')} {value}]" for name, value in worked_on().items())
+        return super().formatMessage(record) + marks
+
+
+def worked_on() -> dict[str, str | int]:
+    """Return the ids of the request and the delivery that is worked on, and of the trace, where there are."""
+    trace = context.traceparent.get()
+    found = {
+        "request_id": context.request_id.get(),
+        "delivery_id": context.delivery_id.get(),
+        "trace_id": trace.split("-")[1] if trace else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 class RedactedLines(logging.StreamHandler):  # type: ignore[type-arg]
@@ -42,6 +67,6 @@ class RedactedLines(logging.StreamHandler):  # type: ignore[type-arg]
 def set_up(settings: LoggingSettings, redact: Callable[[str], str]) -> None:
     """Log to standard error as *settings* say; every line goes through *redact*."""
     handler = RedactedLines(redact)
-    handler.setFormatter(JsonLines() if settings.format == "json" else logging.Formatter(_FOR_PEOPLE))
+    handler.setFormatter(JsonLines() if settings.format == "json" else PlainLines())
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)

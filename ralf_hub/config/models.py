@@ -281,6 +281,18 @@ class LoggingSettings(Section):
     )
 
 
+class TracingSettings(Section):
+    """Traces from a request over its events to what is sent for them. Taken when the hub starts; needs the extra `otel`."""
+
+    enabled: bool = Field(default=False, description="Whether traces are kept.")
+    endpoint: Url = Field(
+        default="http://127.0.0.1:4318/v1/traces", description="The OTLP receiver they go to."
+    )
+    service_name: str = Field(
+        default="ralf-hub", min_length=1, max_length=100, description="What the hub is called in them."
+    )
+
+
 class Settings(Section):
     """Everything an operator can set."""
 
@@ -297,3 +309,4 @@ class Settings(Section):
         default_factory=SecuritySettings, description="Whom to call and believe."
     )
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="What is logged.")
+    tracing: TracingSettings = Field(default_factory=TracingSettings, description="Traces, by OpenTelemetry.")

@@ -9,20 +9,23 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from aiolimiter import AsyncLimiter
 
+from ralf_hub import context
 from ralf_hub.clock import MS_PER_S, Clock, parse_iso
-from ralf_hub.connectors.base import Connector, Http
+from ralf_hub.connectors.base import Connector, Delivered, Http
 from ralf_hub.delivery import breaker
 from ralf_hub.delivery.bookkeeper import Accept, Bookkeeper, DispatchPolicy
 from ralf_hub.delivery.channel import Channel, Claimed, Finished, Standing
 from ralf_hub.delivery.claiming import Ask, look
 from ralf_hub.delivery.sending import noting, send
 from ralf_hub.errors import NotFoundError, StorageError
+from ralf_hub.model import Delivery
 from ralf_hub.store import connectors as connector_states
 from ralf_hub.store import outbox
 from ralf_hub.store.connectors import ConnectorState
@@ -36,6 +39,14 @@ LOOK_AT_LEAST_EVERY_S: Final = 5.0
 """A lost wake-up costs at most this long."""
 TRY_AGAIN_AFTER_S: Final = 1.0
 """When the database cannot be read or written."""
+
+
+Trace = Callable[[Delivery], AbstractContextManager[Callable[[str, int | None], None]]]
+"""Opens the span of one try; what it yields takes the outcome and the HTTP status."""
+
+
+def _untraced(_: Delivery) -> AbstractContextManager[Callable[[str, int | None], None]]:
+    return nullcontext(lambda _outcome, _status: None)
 
 
 class Dispatcher:
@@ -67,6 +78,7 @@ class Dispatcher:
             wake=self._wake.set,
         )
         self.policy = policy
+        self.trace: Trace = _untraced
         self.channels: dict[str, Channel] = {}
         self._all: dict[str, Channel] = {}
         self._look_at_all_at = 0.0
@@ -302,13 +314,18 @@ class Dispatcher:
     async def _try(self, channel: Channel, claimed: Claimed) -> None:
         try:
             started_at, begun = self._clock.iso(), self._clock.monotonic()
-            outcome = await send(
-                channel.connector,
-                claimed,
-                http=noting(self._http, channel, self._clock),
-                clock=self._clock,
-                timeout_s=self.policy.timeout_s,
-            )
+            context.delivery_id.set(claimed.delivery.id)
+            with self.trace(claimed.delivery) as ended:
+                outcome = await send(
+                    channel.connector,
+                    claimed,
+                    http=noting(self._http, channel, self._clock),
+                    clock=self._clock,
+                    timeout_s=self.policy.timeout_s,
+                )
+                ended(outcome.name, outcome.status_code)
+                level = logging.DEBUG if isinstance(outcome, Delivered) else logging.INFO
+                log.log(level, "tried %s: %s", channel.name, outcome.name)
             duration_ms = round((self._clock.monotonic() - begun) * MS_PER_S)
         except asyncio.CancelledError:
             channel.held.discard(claimed.delivery.id)

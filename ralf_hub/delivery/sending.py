@@ -5,6 +5,7 @@ import logging
 from dataclasses import replace
 from typing import Final
 
+from ralf_hub import context
 from ralf_hub.clock import Clock
 from ralf_hub.connectors.base import (
     Ambiguous,
@@ -25,6 +26,8 @@ from ralf_hub.delivery.channel import Channel, Claimed, Finished
 
 log = logging.getLogger(__name__)
 
+UNWORDED: Final = "notify"
+"""The action of a delivery that its connector could not plan, which is dead from the start, with an empty payload."""
 SEND_GRACE_S: Final = 5.0
 """On top of the network's timeout, for connectors that make several calls."""
 
@@ -34,6 +37,8 @@ async def send(
 ) -> Outcome:
     """Try a delivery once. Never raises, but for being cancelled."""
     delivery = claimed.delivery
+    if not delivery.payload and delivery.action == UNWORDED:
+        return Rejected("there is nothing to send: the event could not be worded when it was recorded")
     context = SendContext(
         http=http,
         clock=clock,
@@ -55,9 +60,15 @@ async def send(
 
 
 def noting(http: Http, channel: Channel, clock: Clock) -> Http:
-    """Return *http*, by which *channel* learns what its service says is left of the rate limit."""
+    """Return *http*, by which *channel* learns what its service says is left of the rate limit.
+
+    Plain webhooks are told of the trace that is open, if one is.
+    """
 
     async def call(request: HttpRequest) -> HttpResponse:
+        parent = context.traceparent.get()
+        if parent is not None and channel.connector.service == "webhook":
+            request = replace(request, headers={**request.headers, "traceparent": parent})
         response = await http(request)
         channel.budget = budget(response.headers, clock.now()) or channel.budget
         return response

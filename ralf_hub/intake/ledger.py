@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeVar
 
 from ralf_hub.clock import Clock
 from ralf_hub.connectors.base import Connector, Fact
+from ralf_hub.context import EventTrace, Tracing
 from ralf_hub.delivery.routing import Router
 from ralf_hub.model import Event, Feature, Json, Link, Task
 from ralf_hub.store import events, links, outbox
@@ -41,6 +42,8 @@ class Ledger:
     router: Router
     hub_url: str = ""
     now: str = ""
+    trace: EventTrace | None = None
+    """Notes the events in traces, where those are kept."""
     events: list[Event] = field(default_factory=list)
     connectors: set[str] = field(default_factory=set)
 
@@ -77,6 +80,8 @@ class Ledger:
         seq = events.append(self.conn, event, [connector.name for connector in chosen] if notify else None)
         event = replace(event, seq=seq)
         self.events.append(event)
+        if self.trace is not None:
+            events.note_trace(self.conn, seq, self.trace.begin(event))
         fact = Fact(event, task, feature, hub_url=self.hub_url)
         counts = [(connector.name, self._deliver(connector, fact)) for connector in chosen]
         if any(n != 1 for _, n in counts):
@@ -178,6 +183,7 @@ class Intake:
         self.router = router
         self.hub_url = hub_url
         self.listeners: list[Listener] = []
+        self.tracing: Tracing | None = None
 
     async def accept(
         self, change: Callable[[Ledger], T], *, after: Callable[[T], None] | None = None, bulk: bool = False
@@ -187,15 +193,18 @@ class Intake:
         *after* is called with the result right after the commit, in commit order, before any listener. With *bulk*,
         for what takes longer than a few milliseconds, it runs on the database's thread and not on the loop.
         """
+        trace = self.tracing.events() if self.tracing is not None else None
 
         def run(conn: sqlite3.Connection) -> tuple[T, Ledger]:
-            ledger = Ledger(conn, self.clock, self.router, self.hub_url)
+            ledger = Ledger(conn, self.clock, self.router, self.hub_url, trace=trace)
             return change(ledger), ledger
 
         def tell(done: tuple[T, Ledger]) -> None:
             if after is not None:
                 after(done[0])
             self._tell(done[1])
+            if trace is not None:
+                trace.committed()
 
         result, _ = await self.db.write(run, after=tell, bulk=bulk)
         return result

@@ -52,6 +52,17 @@ def reroute(conn: sqlite3.Connection, seq: int, deliveries: Sequence[tuple[str, 
     conn.execute("UPDATE events SET routed = ? WHERE seq = ?", (dump(routed), seq))
 
 
+def note_trace(conn: sqlite3.Connection, seq: int, traceparent: str) -> None:
+    """Note the trace an event belongs to."""
+    conn.execute("UPDATE events SET traceparent = ? WHERE seq = ?", (traceparent, seq))
+
+
+def trace_of(conn: sqlite3.Connection, event_id: str) -> str | None:
+    """Return the trace an event belongs to, None where none was kept."""
+    found: str | None = scalar(conn, "SELECT traceparent FROM events WHERE id = ?", (event_id,))
+    return found
+
+
 def get(conn: sqlite3.Connection, event_id: str) -> Event | None:
     """Return one event by id, or None."""
     row = conn.execute(f"SELECT {_COLUMNS} FROM events WHERE id = ?", (event_id,)).fetchone()

@@ -3,9 +3,11 @@
 import json
 import logging
 from collections.abc import Iterator
+from contextvars import copy_context
 
 import pytest
 
+from ralf_hub import context
 from ralf_hub.cli.logs import JsonLines, set_up
 from ralf_hub.clock import parse_iso
 from ralf_hub.config.models import LoggingSettings
@@ -69,3 +71,29 @@ def test_what_must_not_be_shown_is_in_no_line_and_no_traceback(
     assert "secret" not in shown
     assert "learnt" not in shown
     assert shown.count("***") >= 2
+
+
+def test_a_line_names_what_was_worked_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def speak(settings: LoggingSettings) -> str:
+        set_up(settings, str)
+        context.request_id.set("req-1")
+        context.delivery_id.set(7)
+        context.traceparent.set("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        try:
+            int("broken")
+        except ValueError:
+            logging.getLogger("ralf_hub").exception("it failed")
+        return capsys.readouterr().err
+
+    told = json.loads(copy_context().run(speak, LoggingSettings(format="json")))
+    ids = {name: value for name, value in told.items() if name.endswith("_id")}
+    assert ids == {"request_id": "req-1", "delivery_id": 7, "trace_id": "0af7651916cd43dd8448eb211c80319c"}
+    plain = copy_context().run(speak, LoggingSettings(format="console"))
+    first, _, rest = plain.partition("\n")
+    assert first.endswith(
+        " ERROR it failed [request req-1] [delivery 7] [trace 0af7651916cd43dd8448eb211c80319c]"
+    )
+    assert rest.startswith("Traceback")
+    set_up(LoggingSettings(format="json"), str)
+    logging.getLogger("ralf_hub").warning("by itself")
+    assert not [name for name in json.loads(capsys.readouterr().err) if name.endswith("_id")]
