@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -156,7 +156,8 @@ class Desk:
             for wish in wishes
         ]
         touched = {file for done in each if isinstance(done, Done) for file in done.touched}
-        await self._follower.adopt([layout.root / file for file in sorted(touched)], frozenset(ids))
+        written = {one: task for one, task in found.items() if task is not None}
+        await self._follower.adopt([layout.root / file for file in sorted(touched)], written)
         return each
 
     async def _tasks(self, ids: Sequence[str]) -> dict[str, Task | None]:
@@ -169,7 +170,10 @@ class Desk:
     def _wish(self, order: Order, task: Task | None) -> Wish | None:
         if task is None:
             return None
-        return wish_of(task, creates=order.creates, changed=order.changed, files=self._files_of(task.id))
+        files = self._files_of(task.id)
+        wish = wish_of(task, creates=order.creates, changed=order.changed, files=files)
+        held = self._follower.files
+        return wish if held is None else replace(wish, as_read={file: held.stamp_of(file) for file in files})
 
     # --- events -----------------------------------------------------------------------------------
 

@@ -193,6 +193,11 @@ class Files:
         """Return the files of a task, relative to the workspace."""
         return self._shelf.files_of(task_id)
 
+    def stamp_of(self, file: str) -> Stamp:
+        """Return the state in which a file was read."""
+        held = self._shelf.held(file)
+        return NO_STAMP if held is None else held.stamp
+
     def due(self, count_max: int) -> list[FileTask]:
         """Return tasks that say something else than when they were last taken over; `took` them, or `again`."""
         found: list[FileTask] = []

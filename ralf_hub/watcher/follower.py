@@ -6,20 +6,20 @@ content, so a lost or doubled hint loses and doubles nothing, and where they fai
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
 from datetime import UTC, tzinfo
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Final
+from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from ralf_hub.clock import Clock
 from ralf_hub.config.models import WorkspaceSettings
 from ralf_hub.errors import StorageError
 from ralf_hub.intake.ledger import Intake, Ledger
-from ralf_hub.model import Json
+from ralf_hub.model import Json, Task
 from ralf_hub.store import tasks as stored_tasks
 from ralf_hub.store import workspace
 from ralf_hub.store.database import Database
@@ -36,6 +36,8 @@ from ralf_hub.workspace.records import Limits, WorkspaceMissingError
 from ralf_hub.workspace.scan import ScanSettings
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 GATHER_S: Final = 0.1
 """Changes that come together are read together."""
@@ -272,16 +274,18 @@ class Follower:
         await asyncio.to_thread(files.read_changed, list(paths), features=features)
         await self._take(files)
 
-    async def adopt(self, paths: Iterable[Path], own: frozenset[str]) -> None:
-        """Remember what the files at *paths* say of the tasks in *own*, which the hub itself has just written."""
+    async def adopt(self, paths: Iterable[Path], own: Mapping[str, Task]) -> None:
+        """Remember what the files at *paths* say of the tasks in *own*, as which the hub has just written them."""
         files = self.files
         if files is None:
             return
         await asyncio.to_thread(files.read_changed, list(paths))
         while due := await asyncio.to_thread(files.due, TASKS_PER_COMMIT):
-            if written := [task for task in due if task.id in own]:
-                await self._commit(files, written, partial(mirror.adopt_tasks, written=written))
             others = [task for task in due if task.id not in own]
+            if mine := [task for task in due if task.id in own]:
+                others += await self._commit(
+                    files, mine, partial(mirror.adopt_tasks, found=mine, written=own)
+                )
             if others:
                 await self._take_chunk(files, others)
         await self._note(files)
@@ -299,14 +303,15 @@ class Follower:
             files, chunk, partial(mirror.take_tasks, changed=chunk, first=first, notify=notify)
         )
 
-    async def _commit(self, files: Files, chunk: list[FileTask], change: Callable[[Ledger], None]) -> None:
+    async def _commit(self, files: Files, chunk: list[FileTask], change: Callable[[Ledger], T]) -> T:
         """Run *change*, which takes *chunk* over; where it fails the tasks stay due."""
         try:
-            await self._intake.accept(change, bulk=True)
+            found = await self._intake.accept(change, bulk=True)
         except BaseException:
             files.again(chunk)
             raise
         files.took(chunk)
+        return found
 
     async def _note(self, files: Files) -> None:
         """Take over features, ranks, counts and problems, as far as they changed."""

@@ -15,6 +15,7 @@ from ralf_hub.model import (
     FINAL_STATUSES,
     IN_PROGRESS,
     OPEN_STATUSES,
+    PENDING,
     TASK_TRANSITIONS,
     Json,
     Task,
@@ -71,6 +72,24 @@ def merge(was: Task, found: FileTask, seen: TaskSeen) -> Merged:
             if was.status not in {seen.status, *_MAY_FOLLOW.get(found.status, ())}:
                 files_won["status"] = was.status
     return Merged(wanted, _metadata(was, found, seen), files_won, hub_won)
+
+
+def read_back(written: Task, found: FileTask, seen: TaskSeen | None) -> TaskSeen:
+    """Return what is to be remembered of files that the hub has just brought in line with the task *written*.
+
+    What says neither what was written nor what it said before was changed by RALF in that moment. It is remembered as
+    it was, and so is news to `merge`.
+    """
+    theirs = found.seen
+    said = dict(theirs.said or {})
+    for name in MERGED if seen is not None and seen.said is not None else ():
+        before, mine = (seen.said or {}).get(name), getattr(written, name)  # type: ignore[union-attr]
+        if said[name] != before is not None and found.fields[name] not in (mine, as_read(name, mine)):
+            said[name] = before
+    before_status = PENDING if seen is None else seen.status
+    usual = {before_status, written.status} | ({PENDING} if written.status not in FINAL_STATUSES else set())
+    status = found.status if found.status in usual else before_status
+    return TaskSeen(status, digest([said, status]), said)
 
 
 _MAY_FOLLOW: Final = dict.fromkeys((*FINAL_STATUSES, IN_PROGRESS), OPEN_STATUSES)

@@ -5,7 +5,7 @@ in them since is taken over; what the hub knows beyond that stays.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ralf_hub.intake.features import deliver, deliver_if_done
@@ -14,7 +14,7 @@ from ralf_hub.intake.tasks import settle
 from ralf_hub.model import COMPLETED, STATUS_EVENT, Feature, Json, Task
 from ralf_hub.store import features, tasks, workspace
 from ralf_hub.store.workspace import TaskSeen
-from ralf_hub.watcher.merging import Merged, merge
+from ralf_hub.watcher.merging import Merged, merge, read_back
 from ralf_hub.watcher.said import FileTask
 from ralf_hub.workspace.records import FeatureRecord
 
@@ -38,15 +38,23 @@ def take_tasks(ledger: Ledger, changed: Sequence[FileTask], *, first: bool, noti
         deliver_if_done(ledger, was, task, source=SOURCE, notify=notify)
 
 
-def adopt_tasks(ledger: Ledger, written: Sequence[FileTask]) -> None:
-    """Remember what the files say now that the hub itself has written them: nothing of it is news."""
-    for task in written:
+def adopt_tasks(ledger: Ledger, found: Sequence[FileTask], written: Mapping[str, Task]) -> list[FileTask]:
+    """Remember what the files say now that the hub itself has written the tasks in *written*: that is no news.
+
+    Returns those of *found* in which RALF changed something in the same moment: they are to be taken over.
+    """
+    changed: list[FileTask] = []
+    for task in found:
         if tasks.exists(ledger.conn, task.id):
-            _remember(ledger, task, None)
+            seen = read_back(written[task.id], task, workspace.task_seen(ledger.conn, task.id))
+            _remember(ledger, task, None, seen)
+            if seen.digest != task.seen.digest:
+                changed.append(task)
+    return changed
 
 
-def _remember(ledger: Ledger, task: FileTask, told: str | None) -> None:
-    workspace.save_task_seen(ledger.conn, task.id, task.seen, told=told)
+def _remember(ledger: Ledger, task: FileTask, told: str | None, seen: TaskSeen | None = None) -> None:
+    workspace.save_task_seen(ledger.conn, task.id, seen or task.seen, told=told)
     tasks.shelve(ledger.conn, task.id, shelved=task.shelved)
 
 

@@ -15,7 +15,9 @@ class Wish:
     """One task as the hub has it, and what of it is to be written.
 
     `changed` names the fields that changed; `creates` says that the task is new and gets a file of its own.
-    `files` are the files RALF has for it, relative to the workspace. Times are ISO text in UTC.
+    `files` are the files RALF has for it, relative to the workspace; `as_read` is the state (time of change in ns, size,
+    inode) in which each was read: a file in another one holds a change nobody has seen, and is not written over. Times
+    are ISO text in UTC.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Wish:
     creates: bool = False
     changed: frozenset[str] = frozenset()
     files: tuple[str, ...] = ()
+    as_read: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:

@@ -201,6 +201,8 @@ class Writer:
             source = self._source(file)
             if found is None or source is None:
                 raise FileNotFoundError
+            if wish.as_read.get(file, io.identity(found[1])) != io.identity(found[1]):
+                raise BusyError(f"{file} has been changed since it was read")
             text = decode(found[0])
             try:
                 after = change_task(text, source, wish)

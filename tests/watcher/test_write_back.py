@@ -3,13 +3,16 @@
 import asyncio
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ralf_hub.workspace.locks import QUEUE_LOCK
 from ralf_hub.workspace.queue import read_queue
 from ralf_hub.workspace.scan import scan
+from ralf_hub.workspace.writer import Writer
 from tests.support import eventually
 from tests.watcher.hub import EVENTS, QUEUE, TALK, House, house, make_workspace, write_task
 
@@ -331,6 +334,98 @@ async def test_a_task_ralf_completes_while_the_hub_changes_it_stays_completed(
             assert task.status == "completed"
         assert {(t.id, t.status) for t in scan(root).tasks} == {(f"TASK-{n}", "completed") for n in range(3)}
         assert {t.id: t.title for t in scan(root).tasks}["TASK-2"] == "Another"
+
+
+def once_before(hub: House, monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], None]) -> None:
+    """Let RALF do something just before the follower is asked for *name* the next time, and never again."""
+    real = getattr(hub.follower, name)
+    waiting = [act]
+
+    async def then(*given: Any, **named: Any) -> Any:
+        while waiting:
+            waiting.pop()()
+        return await real(*given, **named)
+
+    monkeypatch.setattr(hub.follower, name, then)
+
+
+async def test_what_ralf_changes_while_the_hub_writes_is_still_news(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the hub's writing and its reading back, RALF edits a title and completes another task."""
+    first = write_task(root, "TASK-1")
+    write_task(root, "TASK-2")
+    async with house(tmp_path, root) as hub:
+
+        def by_ralf_meanwhile() -> None:
+            first.write_text(first.read_text().replace("Title of TASK-1", "By RALF"))
+            (root / "tasks/completed").mkdir()
+            (root / "tasks/active/TASK-2").rename(root / "tasks/completed/TASK-2")
+
+        once_before(hub, monkeypatch, "adopt", by_ralf_meanwhile)
+        await asyncio.gather(hub.change("TASK-1", priority="low"), hub.change("TASK-2", status="blocked"))
+        await hub.written()
+        await hub.looked()
+        one, two = await hub.task("TASK-1"), await hub.task("TASK-2")
+        assert one is not None
+        assert two is not None
+        assert (one.title, one.priority) == ("By RALF", "low")
+        assert two.status == "completed"
+        assert await hub.events("TASK-2") == {"task_blocked": 1, "task_completed": 1}
+        assert {(t.id, t.title, t.status) for t in scan(root).tasks} == {
+            ("TASK-1", "By RALF", "pending"),
+            ("TASK-2", "Title of TASK-2", "completed"),
+        }
+        before = await hub.rows("SELECT id, version FROM tasks")
+        await hub.looked()
+        assert await hub.rows("SELECT id, version FROM tasks") == before, "and is taken over once"
+
+
+async def test_a_new_task_ralf_completes_at_once_is_completed(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path, root) as hub:
+
+        def at_once() -> None:
+            (root / "tasks/completed").mkdir()
+            (root / "tasks/active/NEW-1").rename(root / "tasks/completed/NEW-1")
+
+        once_before(hub, monkeypatch, "adopt", at_once)
+        await hub.create(id="NEW-1")
+        await hub.written()
+        await hub.looked()
+        task = await hub.task("NEW-1")
+        assert task is not None
+        assert task.status == "completed"
+        assert await hub.events("NEW-1") == {"task_created": 1, "task_completed": 1}
+
+
+async def test_a_file_changed_after_it_was_read_is_not_written_over(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RALF changes the title in the moment between the hub's look and its writing of another: the later one stands."""
+    file = write_task(root, "TASK-1")
+    async with house(tmp_path, root) as hub:
+        real = Writer.carry_out
+        waiting = [file]
+
+        def late(self: Writer, wishes: Any) -> Any:
+            while waiting:
+                path = waiting.pop()
+                path.write_text(path.read_text().replace("Title of TASK-1", "By RALF"))
+                later = path.stat().st_mtime + 5
+                os.utime(path, (later, later))
+            return real(self, wishes)
+
+        monkeypatch.setattr(Writer, "carry_out", late)
+        await hub.change("TASK-1", title="By the hub")
+        await hub.written()
+        await hub.looked()
+        task = await hub.task("TASK-1")
+        assert task is not None
+        assert task.title == scan(root).tasks[0].title == "By RALF"
+        lost = [data["lost"] for data in await hub.data("TASK-1", "task_updated") if "lost" in data]
+        assert lost == [{"title": "By the hub"}]
 
 
 async def test_a_claim_given_back_before_it_was_read_back_stays_given_back(
