@@ -27,7 +27,6 @@ from ralf_hub.connectors.base import (
     Fact,
     Http,
     HttpRequest,
-    HttpResponse,
     Identity,
     NotSentError,
     Outcome,
@@ -39,12 +38,15 @@ from ralf_hub.connectors.fields import BaseUrl, ChatSettings, OptionalSecretUrl,
 from ralf_hub.connectors.identities import named
 from ralf_hub.connectors.objects import nearest
 from ralf_hub.connectors.slack_answers import (
+    CHANNEL_GONE,
     LOOK_UP_IMPOSSIBLE,
     THREAD_GONE,
     api_answer,
-    api_error,
+    error_of,
     judge_api,
     judge_webhook,
+    next_cursor,
+    posted_at,
 )
 from ralf_hub.connectors.slack_layout import answered, buttons, escape, message
 from ralf_hub.connectors.urls import place
@@ -158,7 +160,7 @@ class SlackConnector(Connector):
             if found is not None:
                 return found
         response = await context.http(self.prepare(delivery, context))
-        if self._thread(context) is not None and _error(response) in THREAD_GONE:
+        if self._thread(context) is not None and error_of(response) in THREAD_GONE | CHANNEL_GONE:
             context = replace(context, link=None)
             response = await context.http(self.prepare(delivery, context))
         outcome = judge_api(response, self.env.clock.now())
@@ -172,17 +174,20 @@ class SlackConnector(Connector):
         return outcome
 
     def _thread(self, context: SendContext) -> Link | None:
-        """Return the message to answer under, if there is one."""
+        """Return the message to answer under, if there is one and it stands in the channel that is set now."""
         link = context.link
-        usable = self._keeps_threads and link is not None and link.external_id and link.external_key
-        return link if usable else None
+        if not self._keeps_threads or link is None or not link.external_id or not link.external_key:
+            return None
+        return link if self._channel_id in {None, link.external_key} else None
 
     def _link(self, delivery: Delivery, context: SendContext, channel: Json, ts: Json) -> Link | None:
         """Return the link to a task's first message; None for answers under it, which change nothing."""
         if not (isinstance(channel, str) and isinstance(ts, str)):
             return None
+        if self._thread(context) is not None:
+            return None
         self._channel_id = self._channel_id or channel
-        if not self._keeps_threads or delivery.task_id is None or self._thread(context) is not None:
+        if not self._keeps_threads or delivery.task_id is None:
             return None
         return Link(
             self.name, ts, channel, state="linked", marker=delivery.event_id, entity_id=delivery.task_id
@@ -214,11 +219,11 @@ class SlackConnector(Connector):
             answer = await self._read(context.http, method, query)
             if not isinstance(answer, dict):
                 return answer
-            ts = _posted_at(answer, delivery.event_id)
+            ts = posted_at(answer, delivery.event_id)
             if ts is not None:
                 link = self._link(delivery, context, channel, ts)
                 return Delivered(response="found: an earlier try had posted it", link=link)
-            if not (cursor := _next_cursor(answer)):
+            if not (cursor := next_cursor(answer)):
                 return None
             query["cursor"] = cursor
         return None
@@ -244,7 +249,7 @@ class SlackConnector(Connector):
             for channel in channels if isinstance(channels, list) else []:
                 if isinstance(channel, dict):
                     found[one_line(str(channel.get("name")))] = str(channel.get("id"))
-            if not (cursor := _next_cursor(answer)):
+            if not (cursor := next_cursor(answer)):
                 break
             query["cursor"] = cursor
         return found
@@ -269,7 +274,7 @@ class SlackConnector(Connector):
         outcome = judge_api(response, self.env.clock.now())
         if isinstance(outcome, Delivered):
             return api_answer(response)
-        if isinstance(outcome, Rejected) or _error(response) in LOOK_UP_IMPOSSIBLE:
+        if isinstance(outcome, Rejected) or error_of(response) in LOOK_UP_IMPOSSIBLE:
             return None
         return outcome
 
@@ -324,26 +329,3 @@ class SlackConnector(Connector):
 def _tells_of_button(event: Event) -> bool:
     """Whether an event tells what came of a button; only verified webhooks may have messages of the bot rewritten."""
     return event.type == "notification" and event.source.startswith("webhook:")
-
-
-def _error(response: HttpResponse) -> str:
-    """Return the Web API error of *response*, empty when there is none."""
-    answer = api_answer(response)
-    return "" if answer is None or answer["ok"] else api_error(answer)
-
-
-def _next_cursor(answer: Mapping[str, Json]) -> str:
-    metadata = answer.get("response_metadata")
-    cursor = metadata.get("next_cursor") if isinstance(metadata, dict) else None
-    return cursor if isinstance(cursor, str) else ""
-
-
-def _posted_at(answer: Mapping[str, Json], event_id: str) -> str | None:
-    """Return the timestamp of the message that carries *event_id*, if it is among those answered."""
-    messages = answer.get("messages")
-    for found in messages if isinstance(messages, list) else []:
-        metadata = found.get("metadata") if isinstance(found, dict) else None
-        payload = metadata.get("event_payload") if isinstance(metadata, dict) else None
-        if isinstance(payload, dict) and payload.get("event_id") == event_id:
-            return str(found.get("ts"))
-    return None

@@ -5,6 +5,7 @@ and of incoming webhooks: https://docs.slack.dev/messaging/sending-messages-usin
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from ralf_hub.connectors.base import (
@@ -41,6 +42,8 @@ THREAD_GONE: Final = frozenset({
     "restricted_action_thread_locked", "thread_not_found",
 })  # fmt: skip
 """The message to answer under is gone or locked: the notice goes into the channel instead."""
+CHANNEL_GONE: Final = frozenset({"channel_not_found", "is_archived", "not_in_channel"})
+"""A thread's channel may be one that was set before; the one that is set now is tried as well."""
 LOOK_UP_IMPOSSIBLE: Final = frozenset({
     "channel_not_found", "method_not_supported_for_channel_type", "missing_scope", "no_permission",
     "not_allowed_token_type", "not_in_channel", "thread_not_found",
@@ -123,3 +126,27 @@ def judge_error(error: str, response: HttpResponse, now_ms: int, detail: str = "
     if error in _UNKNOWN:
         return Ambiguous(reason, status, seen, wait)
     return Retry(reason, status, seen, wait)
+
+
+def error_of(response: HttpResponse) -> str:
+    """Return the Web API error of *response*, empty when there is none."""
+    answer = api_answer(response)
+    return "" if answer is None or answer["ok"] else api_error(answer)
+
+
+def next_cursor(answer: Mapping[str, Json]) -> str:
+    """Return where the next page begins; empty where this was the last."""
+    metadata = answer.get("response_metadata")
+    cursor = metadata.get("next_cursor") if isinstance(metadata, dict) else None
+    return cursor if isinstance(cursor, str) else ""
+
+
+def posted_at(answer: Mapping[str, Json], event_id: str) -> str | None:
+    """Return the timestamp of the message that carries *event_id*, if it is among those answered."""
+    messages = answer.get("messages")
+    for found in messages if isinstance(messages, list) else []:
+        metadata = found.get("metadata") if isinstance(found, dict) else None
+        payload = metadata.get("event_payload") if isinstance(metadata, dict) else None
+        if isinstance(payload, dict) and payload.get("event_id") == event_id:
+            return str(found.get("ts"))
+    return None

@@ -65,8 +65,14 @@ def read(request: Signed) -> Received:
             text_at(payload, "pull_request.title"),
             text_at(payload, "pull_request.body"),
         ),
-        marked=is_marked([*comments, text_at(payload, _MADE.get(kind, "-"))]),
+        marked=is_marked([*comments, text_at(payload, _MADE.get(kind, "-")), _made_with(kind, payload)]),
     )
+
+
+def _made_with(kind: str, payload: dict[str, Json]) -> str:
+    """Return the text of an issue that was made with the very label or assignee an event tells of; else nothing."""
+    at_once = text_at(payload, "issue.created_at") == text_at(payload, "issue.updated_at") != ""
+    return text_at(payload, "issue.body") if kind in {"issues.labeled", "issues.assigned"} and at_once else ""
 
 
 def _thing(payload: dict[str, Json]) -> Thing | None:

@@ -176,6 +176,46 @@ async def test_when_the_thread_is_gone_the_notice_starts_a_new_one(
     assert sender.link.external_id == message.ts
 
 
+MOVED = "C9876543210"
+
+
+@pytest.mark.parametrize("named", [MOVED, "#moved"])
+@pytest.mark.parametrize("archived", [False, True])
+async def test_after_the_channel_was_changed_a_task_goes_on_there(
+    slack: Slack,
+    http: Http,
+    named: str,
+    archived: bool,  # noqa: FBT001 - a case
+) -> None:
+    before = Sender(by_bot(slack), http)
+    await before.send(planned(before.made, fact("task_created")))
+    slack.workspace.channels[MOVED] = "moved"
+    if archived:
+        slack.workspace.archived.add(CHANNEL)
+    after = Sender(by_bot(slack, channel=named), http)
+    await after.send(
+        planned(after.made, fact("task_created", task=replace(TASK, id="OTHER")))
+    )  # says which it is
+    after.link = before.link
+    assert isinstance(await after.send(planned(after.made, fact("task_completed"))), Delivered)
+    last = slack.messages[-1]
+    assert (last.channel, last.thread_ts) == (MOVED, None)
+    assert after.link is not None
+    assert (after.link.external_id, after.link.external_key) == (last.ts, MOVED)
+
+
+async def test_the_archived_channel_of_a_thread_does_not_keep_a_notice_back(slack: Slack, http: Http) -> None:
+    """A channel set by name is only known once it was posted to; until then the thread is tried first."""
+    before = Sender(by_bot(slack), http)
+    await before.send(planned(before.made, fact("task_created")))
+    slack.workspace.channels[MOVED] = "moved"
+    slack.workspace.archived.add(CHANNEL)
+    after = Sender(by_bot(slack, channel="#moved"), http)
+    after.link = before.link
+    assert isinstance(await after.send(planned(after.made, fact("task_completed"))), Delivered)
+    assert slack.messages[-1].channel == MOVED
+
+
 async def test_a_post_carries_what_finds_it_again(slack: Slack, http: Http) -> None:
     sender = Sender(by_bot(slack), http)
     row = planned(sender.made, fact())

@@ -208,6 +208,20 @@ async def test_what_the_hub_itself_did_is_not_acted_on(start: Start) -> None:
     assert [r["reason"] for r in await receipts(door, "?status=ignored")] == ["own_marker", "own_identity"]
 
 
+async def test_the_label_an_issue_of_the_hub_s_was_made_with_is_no_order_for_work(start: Start) -> None:
+    """It can come before the connector knows the number of its own issue; a label set later is somebody's wish."""
+    rule = {"when": "issues.labeled", "if": {"label.name": "ralf"}, "do": "create_task"}
+    door = await start(webhooks=incoming(github={"actions": [rule]}))
+    times = {"created_at": "2026-02-01T16:01:00Z", "updated_at": "2026-02-01T16:01:00Z"}
+    own = {**issue("labeled", 8, body="Made by the hub. ralf:evt_0199", **times), "label": {"name": "ralf"}}
+    at_once = await github(door, own, delivery="a")
+    assert (at_once.json["status"], at_once.json["reason"]) == ("ignored", "own_marker")
+    own["issue"]["updated_at"] = "2026-02-01T17:00:00Z"
+    assert (await github(door, own, delivery="b")).json["task_id"] is not None
+    theirs = {**issue("labeled", 9, **times), "label": {"name": "ralf"}}
+    assert (await github(door, theirs, delivery="c")).json["task_id"] is not None
+
+
 async def test_the_state_the_link_was_left_in_is_no_news(door: Api) -> None:
     await github(door, issue("opened"), delivery="a")
     await github(door, issue("closed"), delivery="b")
