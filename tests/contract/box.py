@@ -134,6 +134,21 @@ class Box:
             raise
         return box
 
+    @classmethod
+    def prepare(cls, ground: Ground, folder: Path, yaml: str, port: int, *, env: Mapping[str, str]) -> Self:
+        """Start a hub on settings of one's own, in YAML, with the first of its keys."""
+        folder.mkdir()
+        hub = Hub(folder, "", env=env)
+        hub.port, hub.config, hub.key = port, folder / "api-config.yaml", env["RALF_API_KEY"]
+        hub.config.write_text(yaml, encoding="utf-8")
+        box = cls(ground, hub)
+        try:
+            ground.run(hub.start())
+        except BaseException:
+            box.close()
+            raise
+        return box
+
     def again(self, *arguments: str) -> None:
         """Start the process once more on what is there."""
         self.ground.run(self.hub.start(*arguments))

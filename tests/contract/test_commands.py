@@ -4,8 +4,10 @@ import json
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -171,9 +173,6 @@ def _denied(db: Path) -> bool:
 
 
 def sql(db: Path, statement: str) -> None:
-    import sqlite3
-    from contextlib import closing
-
     with closing(sqlite3.connect(db)) as conn:
         conn.execute(statement)
         conn.commit()
