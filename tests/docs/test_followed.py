@@ -1,12 +1,13 @@
 """Nothing on a page is only looked at: what can be run is run, what cannot says why, and that is little."""
 
+import re
 from typing import Final
 
 import pytest
 
 from tests.docs.page import RUN, holds, insist, shown_in
 from tests.docs.test_connector_pages import GUIDES
-from tests.snippets import PAGES, SNIPPETS, Snippet
+from tests.snippets import CHECKOUT, PAGES, SNIPPETS, Snippet
 
 FOLLOWED: Final = {
     "README.md": "tests/journeys/test_make_run.py",
@@ -98,3 +99,27 @@ def test_text_is_compared_whole() -> None:
     insist(shown("text", "a ... c\n"), "a b\nb c")
     with pytest.raises(AssertionError, match=r"x\.md:1"):
         insist(shown("text", "a ... c\n"), "a b c d")
+
+
+# --- what pages say the tests hold -------------------------------------------------------------------
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    files = {path.relative_to(CHECKOUT).as_posix(): path for path in (CHECKOUT / "tests").rglob("*.py")}
+    functions = {
+        name
+        for path in files.values()
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    seen = 0
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for file, short in re.findall(r"`(?:pytest )?(tests/[\w/]+\.py)\b|`(test_\w+\.py)`", text):
+            assert file in files or any(name.endswith(f"/{short}") for name in files if short), (
+                f"{page.name}: {file}{short}"
+            )
+            seen += 1
+        for name in re.findall(r"`(?:tests/[\w/]+\.py::)?(test_\w+)`", text):
+            assert name in functions, f"{page.name}: {name}"
+            seen += 1
+    assert seen > 20
