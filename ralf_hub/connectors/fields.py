@@ -55,3 +55,13 @@ class ChatSettings(ConnectorSettings):
         if self.enabled and self.bot_token is not None and not self.channel.strip():
             raise ValueError("a bot needs the channel it posts to: set channel to its id")
         return self
+
+    @property
+    def sent_to(self) -> str | None:
+        """The webhook's URL."""
+        return None if self.webhook_url is None else self.webhook_url.get_secret_value()
+
+    @property
+    def sent_with(self) -> str | None:
+        """The bot's token."""
+        return None if self.bot_token is None else self.bot_token.get_secret_value()

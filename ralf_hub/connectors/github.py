@@ -12,22 +12,19 @@ from urllib.parse import quote, urlencode
 import orjson
 from pydantic import Field, field_validator
 
-from ralf_hub.clock import MS_PER_S
 from ralf_hub.connectors.base import (
     Check,
-    CredentialsBroken,
     HttpRequest,
     HttpResponse,
     Identity,
     Outcome,
-    Rejected,
     Retry,
 )
 from ralf_hub.connectors.fields import BaseUrl
 from ralf_hub.connectors.identities import named
-from ralf_hub.connectors.issue_api import PAGE_SIZE, IssueApi, IssueSettings, Step, Target, said
+from ralf_hub.connectors.issue_api import PAGE_SIZE, IssueApi, IssueSettings, Step, Target, said, said_of
 from ralf_hub.connectors.issues import IssueConnector
-from ralf_hub.connectors.judging import RETRY_AFTER_MAX_S, excerpt, judge_status, retry_after_s
+from ralf_hub.connectors.judging import excerpt, judge_status, retry_after_s, until_reset_s
 from ralf_hub.model import Json, Link
 
 API_VERSION: Final = "2022-11-28"
@@ -66,6 +63,7 @@ class GitHubApi(IssueApi):
     """Below GitHub's 256: there is room where it counts otherwise than we do."""
     body_length_max: ClassVar[int] = 60_000
     """Below GitHub's 65,536, for the same reason."""
+    service_name: ClassVar[str] = "GitHub"
     project_word: ClassVar[str] = "repository"
 
     @property
@@ -150,20 +148,11 @@ class GitHubApi(IssueApi):
     def judge(self, response: HttpResponse, *, creates: bool = False) -> Outcome:
         """Judge an answer by https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api."""
         now_ms = self.clock.now()
-        status, seen, told = response.status, excerpt(response), said(response)
-        words = f": {told}" if told else ""
         wait = limit_wait_s(response, now_ms)
         if wait is not None:
-            reason = f"GitHub limits the requests ({status}){words}"
-            return Retry(reason, status, seen, wait, counts=False, holds_connector=True)
-        if status in {301, 302, 307, 308}:
-            reason = f"the repository has moved ({status}): set `repository` to its new name"
-            return CredentialsBroken(reason, status, seen)
-        if status in {401, 403}:
-            return CredentialsBroken(f"GitHub refuses the token ({status}){words}", status, seen)
-        if status // 100 == 4 and status not in {408, 425}:  # noqa: PLR2004 - a client's error
-            return Rejected(f"GitHub refuses it ({status}){words}", status, seen)
-        return judge_status(response, now_ms, creates=creates)
+            reason = f"GitHub limits the requests ({response.status}){said_of(response)}"
+            return Retry(reason, response.status, excerpt(response), wait, counts=False, holds_connector=True)
+        return self.refusal(response) or judge_status(response, now_ms, creates=creates)
 
     def link_of(self, answer: Mapping[str, Json]) -> Link | None:
         """Return the link to an issue; None for pull requests, which the lists hold too."""
@@ -240,11 +229,9 @@ def limit_wait_s(response: HttpResponse, now_ms: int) -> float | None:
 
 def _until_reset_s(response: HttpResponse, now_ms: int) -> float:
     """Return the seconds until the hour's budget is new, where that is what is used up, or what GitHub asks for."""
-    reset = response.headers.get("x-ratelimit-reset", "")
-    spent = response.headers.get("x-ratelimit-remaining") == "0"
-    if spent and reset.isascii() and reset.isdigit():
-        return min(max(int(reset) - now_ms / MS_PER_S, 1.0), RETRY_AFTER_MAX_S)
-    return SECONDARY_LIMIT_WAIT_S
+    if response.headers.get("x-ratelimit-remaining") != "0":
+        return SECONDARY_LIMIT_WAIT_S
+    return until_reset_s(response.headers.get("x-ratelimit-reset", ""), now_ms) or SECONDARY_LIMIT_WAIT_S
 
 
 class GitHubConnector(IssueConnector):

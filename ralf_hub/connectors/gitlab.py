@@ -12,22 +12,19 @@ from urllib.parse import quote, urlencode
 import orjson
 from pydantic import Field, field_validator
 
-from ralf_hub.clock import MS_PER_S
 from ralf_hub.connectors.base import (
     Check,
-    CredentialsBroken,
     HttpRequest,
     HttpResponse,
     Identity,
     Outcome,
-    Rejected,
     Retry,
 )
 from ralf_hub.connectors.fields import BaseUrl
 from ralf_hub.connectors.identities import named
-from ralf_hub.connectors.issue_api import PAGE_SIZE, IssueApi, IssueSettings, Step, Target, said
+from ralf_hub.connectors.issue_api import PAGE_SIZE, IssueApi, IssueSettings, Step, Target, said_of
 from ralf_hub.connectors.issues import IssueConnector
-from ralf_hub.connectors.judging import RETRY_AFTER_MAX_S, excerpt, judge_status, retry_after_s
+from ralf_hub.connectors.judging import excerpt, judge_status, retry_after_s, until_reset_s
 from ralf_hub.model import Json, Link
 
 API_PATH: Final = "/api/v4"
@@ -70,6 +67,7 @@ class GitLabApi(IssueApi):
     """Below GitLab's 255: there is room where it counts otherwise than we do."""
     body_length_max: ClassVar[int] = 200_000
     """Far below GitLab's 1,048,576: nobody reads more, and it is kept in the outbox."""
+    service_name: ClassVar[str] = "GitLab"
     project_word: ClassVar[str] = "project"
     comments_newest_first: ClassVar[bool] = True
 
@@ -151,22 +149,14 @@ class GitLabApi(IssueApi):
     def judge(self, response: HttpResponse, *, creates: bool = False) -> Outcome:
         """Judge an answer by https://docs.gitlab.com/api/rest/troubleshooting/."""
         now_ms = self.clock.now()
-        status, seen, told = response.status, excerpt(response), said(response)
-        words = f": {told}" if told else ""
+        status, seen, words = response.status, excerpt(response), said_of(response)
         if status == 429:  # noqa: PLR2004 - too many requests
-            reason = f"GitLab limits the requests (429){words}"
             wait = _limit_wait_s(response, now_ms)
+            reason = f"GitLab limits the requests (429){words}"
             return Retry(reason, status, seen, wait, counts=False, holds_connector=True)
-        if status in {301, 302, 307, 308}:
-            reason = f"the project has moved ({status}): set `project` to its new name"
-            return CredentialsBroken(reason, status, seen)
-        if status in {401, 403}:
-            return CredentialsBroken(f"GitLab refuses the token ({status}){words}", status, seen)
         if status == 409 and not creates:  # noqa: PLR2004 - someone else changed it in this moment
             return Retry(f"GitLab is changing it already (409){words}", status, seen)
-        if status // 100 == 4 and status not in {408, 425}:  # noqa: PLR2004 - a client's error
-            return Rejected(f"GitLab refuses it ({status}){words}", status, seen)
-        return judge_status(response, now_ms, creates=creates)
+        return self.refusal(response) or judge_status(response, now_ms, creates=creates)
 
     def link_of(self, answer: Mapping[str, Json]) -> Link | None:
         """Return the link to an issue, by its number in the project."""
@@ -232,7 +222,4 @@ def _limit_wait_s(response: HttpResponse, now_ms: int) -> float:
     wait = retry_after_s(response.headers, now_ms)
     if wait is not None:
         return wait
-    reset = response.headers.get("ratelimit-reset", "")
-    if reset.isascii() and reset.isdigit():
-        return min(max(int(reset) - now_ms / MS_PER_S, 1.0), RETRY_AFTER_MAX_S)
-    return LIMIT_WAIT_S
+    return until_reset_s(response.headers.get("ratelimit-reset", ""), now_ms) or LIMIT_WAIT_S

@@ -8,14 +8,28 @@ from typing import Any, ClassVar, Final
 from pydantic import Field, field_validator
 
 from ralf_hub.clock import Clock
-from ralf_hub.connectors.base import Check, ConnectorSettings, HttpRequest, HttpResponse, Identity, Outcome
+from ralf_hub.connectors.base import (
+    Check,
+    ConnectorSettings,
+    CredentialsBroken,
+    HttpRequest,
+    HttpResponse,
+    Identity,
+    Outcome,
+    Rejected,
+)
 from ralf_hub.connectors.fields import Token
+from ralf_hub.connectors.judging import excerpt
 from ralf_hub.model import Json, Link
 from ralf_hub.texts import one_line
 
 PAGE_SIZE: Final = 100
 LABEL_LENGTH_MAX: Final = 50
 SAID_LENGTH_MAX: Final = 300
+
+_MOVED: Final = frozenset({301, 302, 307, 308})
+_DENIED: Final = frozenset({401, 403})
+_LATER: Final = frozenset({408, 425})
 
 
 class IssueSettings(ConnectorSettings):
@@ -74,8 +88,9 @@ class IssueApi(ABC):
 
     title_length_max: ClassVar[int]
     body_length_max: ClassVar[int]
+    service_name: ClassVar[str]
     project_word: ClassVar[str]
-    """What the service calls a project."""
+    """What the service calls a project, and the settings."""
     comments_newest_first: ClassVar[bool] = False
 
     def __init__(self, settings: Any, clock: Clock) -> None:
@@ -135,6 +150,20 @@ class IssueApi(ABC):
     def judge(self, response: HttpResponse, *, creates: bool = False) -> Outcome:
         """Return the verdict on *response*; Delivered carries no link yet."""
 
+    def refusal(self, response: HttpResponse) -> Outcome | None:
+        """Return the verdict on what both services refuse alike: a project that has moved, a token, a request."""
+        status, seen, words = response.status, excerpt(response), said_of(response)
+        if status in _MOVED:
+            word = self.project_word
+            return CredentialsBroken(
+                f"the {word} has moved ({status}): set `{word}` to its new name", status, seen
+            )
+        if status in _DENIED:
+            return CredentialsBroken(f"{self.service_name} refuses the token ({status}){words}", status, seen)
+        if status // 100 == 4 and status not in _LATER:  # noqa: PLR2004 - a client's error
+            return Rejected(f"{self.service_name} refuses it ({status}){words}", status, seen)
+        return None
+
     @abstractmethod
     def link_of(self, answer: Mapping[str, Json]) -> Link | None:
         """Return the link to the issue in *answer*; None where it is none."""
@@ -162,6 +191,12 @@ class IssueApi(ABC):
     @abstractmethod
     def project_name(self, answer: Mapping[str, Json]) -> Json:
         """Return how a project is named in the settings."""
+
+
+def said_of(response: HttpResponse) -> str:
+    """Return what an error's JSON body says, to go on with behind a reason."""
+    told = said(response)
+    return f": {told}" if told else ""
 
 
 def said(response: HttpResponse) -> str:

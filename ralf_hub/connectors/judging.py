@@ -48,6 +48,13 @@ def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
     return min(max(wait, 0.0), RETRY_AFTER_MAX_S)
 
 
+def until_reset_s(reset: str, now_ms: int) -> float | None:
+    """Return the seconds until *reset*, a Unix time in whole seconds: 1 to a day; None when it says nothing."""
+    if not (reset.isascii() and reset.isdigit()):
+        return None
+    return min(max(int(reset[:12]) - now_ms / MS_PER_S, 1.0), RETRY_AFTER_MAX_S)
+
+
 def excerpt(response: HttpResponse) -> str:
     """Return the start of the answer's body as clean text, in at most `EXCERPT_BYTES_MAX` bytes."""
     return clean(response.body[:EXCERPT_BYTES_MAX].decode("utf-8", "ignore"))[:EXCERPT_BYTES_MAX]

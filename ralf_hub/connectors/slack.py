@@ -91,8 +91,7 @@ class SlackConnector(Connector):
 
     def __init__(self, name: str, settings: SlackSettings, env: ConnectorEnv) -> None:
         super().__init__(name, settings, env)
-        self._webhook_url = settings.webhook_url.get_secret_value() if settings.webhook_url else None
-        self._token = settings.bot_token.get_secret_value() if settings.bot_token else None
+        self._webhook_url, self._token = settings.sent_to, settings.sent_with
         self._channel = settings.channel.strip()
         self._channel_id = self._channel if _CHANNEL_ID.fullmatch(self._channel) else None
         self.uses_links = self._token is not None
