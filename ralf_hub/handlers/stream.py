@@ -203,20 +203,36 @@ class _Conversation:
         if self.hub.settings.api.rate_limit.enabled:
             take_allowance(self.hub, self.principal.id)
         need(self.principal, endpoint.scope or "")
-        data = given.get("data", {})
-        if not isinstance(data, dict):
-            raise ValidationError(errors=[FieldError("data", "This must be an object.")])
-        fields = {**{n: v for n, v in given.items() if n not in {"op", "id", "data", "task_id"}}, **data}
-        task_id = given.get("task_id")
-        if op == "event.emit" and task_id is not None:
-            fields["task_id"] = task_id
-        if op in {"task.update", "task.progress"} and not isinstance(task_id, str):
-            raise ValidationError(errors=[FieldError("task_id", "This field is needed.")])
+        fields, task_id = _fields(op, given)
         body = (endpoint.body or Body).model_validate(fields)
         call = replace(self.call, params={"id": str(task_id)}, body=body, idempotency=None, kept=False)
         answer = await endpoint.handler(call)
         result = orjson.loads(answer.body) if isinstance(answer, Answer) and answer.body else None
         await self.tell({"op": "ack", "id": _plain(given.get("id")), "result": result})
+
+
+def _fields(op: str, given: dict[str, Json]) -> tuple[dict[str, Json], Json]:
+    """Return the fields of a command and whose task it is about. ValidationError.
+
+    They may stand in the frame itself or in its `data`, `task` or `event`; `id` of the frame is the command's own.
+    """
+    noun = op.partition(".")[0]
+    fields = {name: value for name, value in given.items() if name not in {"op", "id"}}
+    for name in ("data", noun):
+        is_the_events_own = name == "data" and noun == "event" and "type" in fields
+        if name not in fields or is_the_events_own:
+            continue
+        inner = fields.pop(name)
+        if not isinstance(inner, dict):
+            raise ValidationError(errors=[FieldError(name, "This must be an object.")])
+        fields |= inner
+    if op not in {"task.update", "task.progress"}:
+        return fields, None
+    by_id = fields.pop("id", None)
+    task_id = fields.pop("task_id", by_id)
+    if not isinstance(task_id, str):
+        raise ValidationError(errors=[FieldError("task_id", "This field is needed.")])
+    return fields, task_id
 
 
 def text_frame(message: bytes) -> bytes:
