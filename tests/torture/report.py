@@ -3,11 +3,12 @@
 import os
 import platform
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import Final
 
 from tests.torture.plan import PROCESS, WORLD
-from tests.torture.rig import CONCURRENCY
+from tests.torture.rig import CONCURRENCY, REPOSITORY
 from tests.torture.run import Total
 
 PAGE: Final = """# Torture
@@ -59,6 +60,22 @@ def machine() -> str:
     )
 
 
+def commit() -> str:
+    """Return which commit of the hub was tortured, as far as git knows."""
+    try:
+        said = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude", "*"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return said.stdout.strip()
+
+
 def markdown(total: Total) -> str:
     """Return the table."""
     wanted = total.wanted
@@ -83,6 +100,7 @@ def markdown(total: Total) -> str:
         "**lost**": f"**{total.lost}**",
         "**order violations**": f"**{total.disordered}**",
         "anything else wrong": str(len(total.wrong) or "nothing"),
+        "commit": commit(),
         "machine": machine(),
     }
     lines = ["| what | figure |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]

@@ -116,6 +116,7 @@ async def _round(rig: Rig, checker: Checker, ledger: Ledger, total: Total) -> st
     promises = ledger.take()
     records = sum(1 for promise in promises if promise.key.startswith("W"))
     restless = await rig.come_to_rest(records, wanted.rest_within_s)
+    rested_s = time.monotonic() - begun - loaded_s
     rows, duties, arrivals, ends = await asyncio.to_thread(rig.news)
     found = await asyncio.to_thread(checker.check, promises, rows, duties, arrivals, ends)
     found.wrong += restless + ledger.answers.odd + await _soundness(rig)
@@ -124,7 +125,8 @@ async def _round(rig: Rig, checker: Checker, ledger: Ledger, total: Total) -> st
     total.add(found)
     did = ", ".join(f"{n} {kind}" for kind, n in sorted((rig.done - before).items()))
     return (
-        f"round {number}: {loaded_s:.0f} + {time.monotonic() - begun - loaded_s:.0f} s; {did}; {len(promises)} promises, "
+        f"round {number}: {loaded_s:.0f} s, {rested_s:.0f} s to rest, {time.monotonic() - begun - loaded_s - rested_s:.0f} s "
+        f"to check; {did}; {len(promises)} promises, "
         f"{found.events} events, {found.delivered} delivered, {found.dead} dead, {found.doubled} doubled, "
         f"{found.lost} lost, {found.disordered} out of order"
         + "".join(f"\n  WRONG {line}" for line in found.wrong)
