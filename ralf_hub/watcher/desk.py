@@ -21,6 +21,7 @@ from ralf_hub.model import Task
 from ralf_hub.store import tasks, workspace
 from ralf_hub.store.database import Database
 from ralf_hub.watcher.follower import Follower
+from ralf_hub.watcher.merging import Written
 from ralf_hub.workspace.files import reason
 from ralf_hub.workspace.layout import Layout
 from ralf_hub.workspace.locks import EVENTS_LOCK, QUEUE_LOCK, ScriptLock
@@ -156,7 +157,11 @@ class Desk:
             for wish in wishes
         ]
         touched = {file for done in each if isinstance(done, Done) for file in done.touched}
-        written = {one: task for one, task in found.items() if task is not None}
+        written = {
+            order.task_id: Written(task, done.made if isinstance(done, Done) else None)
+            for order, done in zip(orders, each, strict=True)
+            if (task := found[order.task_id]) is not None
+        }
         await self._follower.adopt([layout.root / file for file in sorted(touched)], written)
         return each
 

@@ -19,7 +19,7 @@ from ralf_hub.clock import Clock
 from ralf_hub.config.models import WorkspaceSettings
 from ralf_hub.errors import StorageError
 from ralf_hub.intake.ledger import Intake, Ledger
-from ralf_hub.model import Json, Task
+from ralf_hub.model import Json
 from ralf_hub.store import tasks as stored_tasks
 from ralf_hub.store import workspace
 from ralf_hub.store.database import Database
@@ -28,6 +28,7 @@ from ralf_hub.watcher import history, mirror
 from ralf_hub.watcher.eventsfile import SETTLED_AFTER_S, EventsFile
 from ralf_hub.watcher.files import Files, Notes
 from ralf_hub.watcher.hints import hints
+from ralf_hub.watcher.merging import Written
 from ralf_hub.watcher.progress import Progress, no_progress
 from ralf_hub.watcher.said import FileTask
 from ralf_hub.workspace.layout import Layout
@@ -274,7 +275,7 @@ class Follower:
         await asyncio.to_thread(files.read_changed, list(paths), features=features)
         await self._take(files)
 
-    async def adopt(self, paths: Iterable[Path], own: Mapping[str, Task]) -> None:
+    async def adopt(self, paths: Iterable[Path], own: Mapping[str, Written]) -> None:
         """Remember what the files at *paths* say of the tasks in *own*, as which the hub has just written them."""
         files = self.files
         if files is None:

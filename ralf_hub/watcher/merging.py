@@ -22,6 +22,7 @@ from ralf_hub.model import (
 )
 from ralf_hub.store.workspace import TaskSeen
 from ralf_hub.watcher.said import KEYS, MERGED, FileTask, digest
+from ralf_hub.workspace.records import TaskRecord
 from ralf_hub.workspace.surgery_task import description_as_read, title_as_read
 
 LOST_CHARACTERS_MAX: Final = 2_000
@@ -74,22 +75,41 @@ def merge(was: Task, found: FileTask, seen: TaskSeen) -> Merged:
     return Merged(wanted, _metadata(was, found, seen), files_won, hub_won)
 
 
-def read_back(written: Task, found: FileTask, seen: TaskSeen | None) -> TaskSeen:
-    """Return what is to be remembered of files that the hub has just brought in line with the task *written*.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A task as the hub wrote it; `made` is what its new file says, where it got one."""
+
+    task: Task
+    made: TaskRecord | None = None
+
+
+def read_back(written: Written, found: FileTask, seen: TaskSeen | None) -> TaskSeen:
+    """Return what is to be remembered of files that the hub has just brought in line with a task.
 
     What says neither what was written nor what it said before was changed by RALF in that moment. It is remembered as
     it was, and so is news to `merge`.
     """
-    theirs = found.seen
-    said = dict(theirs.said or {})
-    for name in MERGED if seen is not None and seen.said is not None else ():
-        before, mine = (seen.said or {}).get(name), getattr(written, name)  # type: ignore[union-attr]
-        if said[name] != before is not None and found.fields[name] not in (mine, as_read(name, mine)):
+    said = dict(found.seen.said or {})
+    for name, before in _before(written, seen).items():
+        mine = getattr(written.task, name)
+        if said[name] != before and found.fields[name] not in (mine, as_read(name, mine)):
             said[name] = before
-    before_status = PENDING if seen is None else seen.status
-    usual = {before_status, written.status} | ({PENDING} if written.status not in FINAL_STATUSES else set())
-    status = found.status if found.status in usual else before_status
-    return TaskSeen(status, digest([said, status]), said)
+    before_status, status = PENDING if seen is None else seen.status, written.task.status
+    usual = {before_status, status} | ({PENDING} if status not in FINAL_STATUSES else set())
+    now = found.status if found.status in usual else before_status
+    return TaskSeen(now, digest([said, now]), said)
+
+
+def _before(written: Written, seen: TaskSeen | None) -> dict[str, Json]:
+    """Return what fields said before, as digests; of a new file, what was put into it."""
+    if seen is not None and seen.said is not None:
+        return {name: seen.said[name] for name in MERGED if name in seen.said}
+    made = written.made
+    return (
+        {}
+        if made is None
+        else {name: digest(getattr(made, name)) for name in ("title", "description", "priority")}
+    )
 
 
 _MAY_FOLLOW: Final = dict.fromkeys((*FINAL_STATUSES, IN_PROGRESS), OPEN_STATUSES)

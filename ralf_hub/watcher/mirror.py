@@ -14,7 +14,7 @@ from ralf_hub.intake.tasks import settle
 from ralf_hub.model import COMPLETED, STATUS_EVENT, Feature, Json, Task
 from ralf_hub.store import features, tasks, workspace
 from ralf_hub.store.workspace import TaskSeen
-from ralf_hub.watcher.merging import Merged, merge, read_back
+from ralf_hub.watcher.merging import Merged, Written, merge, read_back
 from ralf_hub.watcher.said import FileTask
 from ralf_hub.workspace.records import FeatureRecord
 
@@ -38,7 +38,7 @@ def take_tasks(ledger: Ledger, changed: Sequence[FileTask], *, first: bool, noti
         deliver_if_done(ledger, was, task, source=SOURCE, notify=notify)
 
 
-def adopt_tasks(ledger: Ledger, found: Sequence[FileTask], written: Mapping[str, Task]) -> list[FileTask]:
+def adopt_tasks(ledger: Ledger, found: Sequence[FileTask], written: Mapping[str, Written]) -> list[FileTask]:
     """Remember what the files say now that the hub itself has written the tasks in *written*: that is no news.
 
     Returns those of *found* in which RALF changed something in the same moment: they are to be taken over.

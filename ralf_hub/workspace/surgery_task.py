@@ -125,7 +125,7 @@ def change_task(text: str, source: TaskSource, wish: Wish) -> str:
     lines = lines_with_ends(text)
     title, description = title_as_read(wish.title), description_as_read(wish.description)
     if "title" in wish.changed and now.title != title:
-        _set_title(lines, title, source.stem)
+        _set_title(lines, title, (source.stem, now.id))
     if "priority" in wish.changed and now.priority != wish.priority:
         _set_priority(lines, wish.priority)
     if "description" in wish.changed and now.description != description:
@@ -171,7 +171,7 @@ def _set_matter(lines: list[str], keys: Sequence[str], value: str) -> bool:
     return False
 
 
-def _set_title(lines: list[str], title: str, stem: str) -> None:
+def _set_title(lines: list[str], title: str, own: tuple[str, ...]) -> None:
     at = next((n for n in _open_lines(lines) if _HEADING.match(bare(lines[n]))), None)
     in_matter = _set_matter(lines, ("title", "name", "task"), title)
     if at is None:
@@ -181,8 +181,9 @@ def _set_title(lines: list[str], title: str, stem: str) -> None:
     found = _HEADING.match(bare(lines[at]).rstrip())
     mark, heading = (found[1], found[2]) if found else ("# ", "")
     named = _NAMED.fullmatch(heading) or _WORD.fullmatch(heading)
-    if heading.startswith(f"{stem}:"):
-        prefix = f"{stem}: "
+    mine = next((name for name in own if heading.startswith(f"{name}:")), None)
+    if mine:
+        prefix = f"{mine}: "
     elif named:
         prefix = named[1]
     elif re.fullmatch(r"[A-Z][A-Za-z0-9]*[-_][A-Za-z0-9._-]+", heading):

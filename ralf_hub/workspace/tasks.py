@@ -58,7 +58,7 @@ def read_task(text: str, source: TaskSource, zone: tzinfo = UTC) -> tuple[TaskRe
     name = words.id_of(source.stem)
     if name != source.stem and not words.is_id(source.stem):
         problems.append(Problem(source.file, None, "the name cannot be an id; some characters were replaced"))
-    heading_id, heading_title = _heading(head.heading, source.stem)
+    heading_id, heading_title = _heading(head.heading, (source.stem, name))
     if heading_id == source.stem and words.is_id(source.stem):
         name = source.stem  # it says so itself: the hub writes such ids, whatever they look like
     title = next((t for key in _TITLE_SOURCES if (t := words.filled(head.text(key)))), None)
@@ -92,13 +92,14 @@ def _is_name(text: str) -> bool:
     return words.is_id(text) and text not in _PLACEHOLDER_IDS and words.filled(text) is not None
 
 
-def _heading(heading: str, stem: str) -> tuple[str | None, str | None]:
+def _heading(heading: str, own: tuple[str, ...]) -> tuple[str | None, str | None]:
     """Return the id and the title in a heading: `TASK-001: Title`, `Task: Title`, `[TASK-ID]: Title`.
 
-    *stem*, the name of the file or folder, is an id there whatever it looks like.
+    *own*, the names the file or folder gives the task, are ids there whatever they look like.
     """
-    if words.is_id(stem) and heading.startswith(f"{stem}:"):
-        return stem, words.title(heading[len(stem) + 1 :])
+    for name in own:
+        if words.is_id(name) and heading.startswith(f"{name}:"):
+            return name, words.title(heading[len(name) + 1 :])
     found = _ID_HEADING.fullmatch(heading)
     if found:
         return found[1], words.title(found[2])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ralf_hub.model import CANCELLED, COMPLETED, Json
+from ralf_hub.workspace.records import TaskRecord
 
 FOLDER_OF: Final[Mapping[str, str]] = {COMPLETED: "completed", CANCELLED: "cancelled"}
 """Where a task stands by its status; `active` for every other one."""
@@ -49,10 +50,14 @@ class Wish:
 
 @dataclass(slots=True)
 class Done:
-    """What was done for one wish: the files touched (relative), and what could not be done, in words."""
+    """What was done for one wish: the files touched (relative), and what could not be done, in words.
+
+    `made` is what the file of a new task says, as the readers will find it.
+    """
 
     touched: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    made: TaskRecord | None = None
 
 
 class BusyError(Exception):

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from ralf_hub.workspace import writer_files as io
 from ralf_hub.workspace.layout import COMMUNICATIONS, STATUS_BY_FOLDER, TASKS, Layout
-from ralf_hub.workspace.records import Limits
+from ralf_hub.workspace.records import Limits, TaskRecord
 from ralf_hub.workspace.sources import TASK_FILES, classify
 from ralf_hub.workspace.surgery_entry import add_entry, set_entry
 from ralf_hub.workspace.surgery_events import TAIL_BYTES, Line, record
@@ -82,24 +82,28 @@ class Writer:
         modern = self._layout.name == "modern"
         base = str(PurePosixPath(project, TASKS[0 if modern else 1]))
         if modern:
-            return self._readable(Place(base, wish.folder, wish.id, TASK_FILE), wish)
+            return self._findable(Place(base, wish.folder, wish.id, TASK_FILE), wish)
         long = f"{wish.id}-{slug(wish.title)}"
         name = long if slug(wish.title) and id_of(long) == wish.id else wish.id
-        return self._readable(Place(base, wish.folder, f"{name}.md", None), wish)
+        return self._findable(Place(base, wish.folder, f"{name}.md", None), wish)
 
     def places_of(self, wish: Wish) -> list[str]:
         """Return where the file of a task made by the hub may stand by now. ForbiddenError as `place_of_new`."""
         place = self.place_of_new(wish)
         return [replace(place, folder=folder).path for folder in STATUS_BY_FOLDER]
 
-    def _readable(self, place: Place, wish: Wish) -> Place:
+    def _findable(self, place: Place, wish: Wish) -> Place:
         """See that the task will be found again under its own id."""
-        parts = PurePosixPath(place.path).relative_to(place.base).parts
-        source = classify(parts, {parts[:-1]} if place.file else set(), place.path)
-        found = None if source is None else read_task(new_task(wish, self._layout.name), source)[0]
+        found = self._as_read(place, wish)
         if found is None or found.id != wish.id:
             raise ForbiddenError(f"a file for {wish.id!r} would not be found under that id in the workspace")
         return place
+
+    def _as_read(self, place: Place, wish: Wish) -> TaskRecord | None:
+        """Return what the readers make of the new file."""
+        parts = PurePosixPath(place.path).relative_to(place.base).parts
+        source = classify(parts, {parts[:-1]} if place.file else set(), place.path)
+        return None if source is None else read_task(new_task(wish, self._layout.name), source)[0]
 
     def carry_out(self, wishes: Sequence[Wish]) -> list[Done | Exception]:
         """Bring the files in line with *wishes*; returns for each what was done, or why it could not be.
@@ -138,6 +142,7 @@ class Writer:
                     io.create_folder(folder, place.name, place.file, data)
                 else:
                     io.create_file(folder, place.name, data)
+                done.made = self._as_read(place, wish)
             except FileExistsError:
                 done.notes.append(f"{place.path} was there already and stays as it is")
         done.touched.append(place.path)

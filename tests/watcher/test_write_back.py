@@ -381,12 +381,14 @@ async def test_what_ralf_changes_while_the_hub_writes_is_still_news(
         assert await hub.rows("SELECT id, version FROM tasks") == before, "and is taken over once"
 
 
-async def test_a_new_task_ralf_completes_at_once_is_completed(
+async def test_a_new_task_ralf_edits_and_completes_at_once_is_believed(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with house(tmp_path, root) as hub:
 
         def at_once() -> None:
+            file = root / "tasks/active/NEW-1/task.md"
+            file.write_text(file.read_text().replace("Made in the hub\n\n", "By RALF\n\n", 1))
             (root / "tasks/completed").mkdir()
             (root / "tasks/active/NEW-1").rename(root / "tasks/completed/NEW-1")
 
@@ -396,8 +398,27 @@ async def test_a_new_task_ralf_completes_at_once_is_completed(
         await hub.looked()
         task = await hub.task("NEW-1")
         assert task is not None
-        assert task.status == "completed"
+        assert (task.title, task.status) == ("By RALF", "completed")
         assert await hub.events("NEW-1") == {"task_created": 1, "task_completed": 1}
+
+
+async def test_a_new_task_ralf_edits_at_once_keeps_the_edit(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path, root) as hub:
+
+        def at_once() -> None:
+            file = root / "tasks/active/NEW-1/task.md"
+            file.write_text(file.read_text().replace("Made in the hub\n\n", "By RALF\n\n", 1))
+
+        once_before(hub, monkeypatch, "adopt", at_once)
+        await hub.create(id="NEW-1")
+        await hub.written()
+        await hub.looked()
+        task = await hub.task("NEW-1")
+        assert task is not None
+        assert (task.title, task.description) == ("By RALF", "")
+        assert await hub.events("NEW-1") == {"task_created": 1, "task_updated": 1}
 
 
 async def test_a_file_changed_after_it_was_read_is_not_written_over(

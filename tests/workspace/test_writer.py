@@ -121,7 +121,16 @@ def test_the_flat_form(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "task_id",
-    ["TASK-1769957362-with-words", "REST-1", "a.b_c-d", "1", "0012", "x" * 128, "TASK-1770000000-ab12"],
+    [
+        "TASK-1769957362-with-words",
+        "REST-1",
+        "a.b_c-d",
+        "1",
+        "0012",
+        "x" * 128,
+        "X" * 128,
+        "TASK-1770000000-ab12",
+    ],
 )
 @pytest.mark.parametrize("form", ["modern", "flat"])
 def test_every_id_is_found_again_under_itself(tmp_path: Path, task_id: str, form: str) -> None:
@@ -129,7 +138,7 @@ def test_every_id_is_found_again_under_itself(tmp_path: Path, task_id: str, form
     (base / "active").mkdir(parents=True)
     done(tmp_path, replace(NEW, id=task_id))
     found = scan(tmp_path)
-    assert [task.id for task in found.tasks] == [task_id]
+    assert [(task.id, task.title) for task in found.tasks] == [(task_id, NEW.title)]
     assert [item.id for item in found.queue.items] == [task_id]
 
 
