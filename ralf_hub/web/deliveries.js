@@ -7,7 +7,7 @@ import { taskLink } from "/web/overview.js";
 
 const STATES = ["pending", "delivered", "dead", "cancelled"];
 const AGAIN = ["dead", "delivered", "cancelled"];
-const SPANS = [["", "of any age"], ["1", "of the last hour"], ["24", "of the last day"], ["168", "of the last week"]];
+const SPANS = [["", "any"], ["1", "up to an hour"], ["24", "up to a day"], ["168", "up to a week"]];
 const HOUR_MS = 3600000;
 const LOOK_MS = 2000;
 const filter = { state: "", connector: "" };
@@ -71,7 +71,7 @@ function many(names) {
   };
   return [h("h1", {}, "Replay many deliveries"), h("div", { class: "card" },
     h("p", { class: "soft" }, "Each is sent again as it was. A receiver that has seen it may be told twice."),
-    h("form", { class: "stack keep", onsubmit: begin }, field("many-state", "State", state), field("many-connector", "Connector", connector), field("many-age", "Put into the outbox", age),
+    h("form", { class: "stack keep", onsubmit: begin }, field("many-state", "State", state), field("many-connector", "Connector", connector), field("many-age", "Age", age),
       h("div", { class: "bar" }, go, button("Back", () => { asking = false; draw(); }))))];
 }
 

@@ -25,12 +25,13 @@ const WARN = new Set(["pending", "blocked", "paused", "high", "retry", "ignored"
 export const tone = (text) => (GOOD.has(text) ? "good" : BAD.has(text) ? "bad" : WARN.has(text) ? "warn" : "");
 export const tag = (text) => h("span", { class: `tag ${tone(text)}` }, String(text).replaceAll("_", " "));
 
+// On a small screen each row becomes a block whose cells carry their column's name; the roles stay those of a table.
 export function table(caption, heads, rows, none) {
   if (!rows.length) return empty(none);
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    h("table", {}, h("caption", {}, caption),
-      h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
-      h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell) => h("td", {}, cell)))))));
+    h("table", { role: "table" }, h("caption", {}, caption),
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map((head) => h("th", { scope: "col", role: "columnheader" }, head)))),
+      h("tbody", { role: "rowgroup" }, rows.map((cells) => h("tr", { role: "row" }, cells.map((cell, i) => h("td", { role: "cell", "data-head": heads[i] }, cell === "" ? null : h("div", {}, cell))))))));
 }
 
 export function field(name, label, control, problem) {
