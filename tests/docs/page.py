@@ -130,8 +130,13 @@ def insist(shown: Snippet, printed: str) -> None:
     if shown.language == "json":
         assert holds(json.loads(shown.text), json.loads(printed)), f"{shown}: it prints\n{printed}"
         return
-    pattern = re.escape(shown.text.strip()).replace(r"\.\.\.", ".*?")
-    assert re.fullmatch(pattern, printed.strip(), re.DOTALL), f"{shown}: it prints\n{printed}"
+    pattern = re.escape(_bare(shown.text)).replace(r"\.\.\.", ".*?")
+    assert re.fullmatch(pattern, _bare(printed), re.DOTALL), f"{shown}: it prints\n{printed}"
+
+
+def _bare(text: str) -> str:
+    """Return *text* without empty lines and blanks at the ends of lines: they do not show."""
+    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
 
 
 def holds(part: Any, whole: Any) -> bool:
