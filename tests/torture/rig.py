@@ -26,6 +26,7 @@ REPOSITORY: Final = Path(__file__).parents[2]
 CONCURRENCY: Final = 16
 START_TRIES: Final = 20
 STILL_LOOKS: Final = 20
+ASKED_EVERY_S: Final = 0.03
 KEPT_OPEN_MAX: Final = 2
 """SQLite closes a file for good when its process has no lock on it any more: https://www.sqlite.org/src/file/src/os_unix.c."""
 OTHER_SECRET: Final = "another-secret-of-the-rotation"
@@ -54,6 +55,14 @@ def settings(port: int, workspace: Path, variant: str = "plain") -> str:
     )
 
 
+class PatientHub(Hub):
+    """A hub that is asked less often whether it is there yet: asking takes from what it needs to start."""
+
+    async def _answers(self) -> bool:
+        await asyncio.sleep(ASKED_EVERY_S)
+        return await super()._answers()
+
+
 class Rig:
     """Everything of one database. Use as an async context manager."""
 
@@ -74,7 +83,7 @@ class Rig:
             text=True,
         )
         self.port = int(self._tell(None))
-        self.hub = Hub(folder, settings(self.port, self.workspace), env=self.shim.env)
+        self.hub = PatientHub(folder, settings(self.port, self.workspace), env=self.shim.env)
         self.ends: list[End] = []
         self.done: Counter[str] = Counter()
         self._journal = (folder / "faults.log").open("a", buffering=1)
