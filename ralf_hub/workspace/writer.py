@@ -189,15 +189,21 @@ class Writer:
         return "tasks" if is_modern else "queue"
 
     def _change(self, wish: Wish, done: Done) -> None:
-        """Change the header of the task's files, and move them to the folder of its status."""
+        """Change the header of the task's files, and move them to the folder of its status.
+
+        BusyError where RALF has just moved one: it is to be looked for again.
+        """
+        vanished = ""
         for file in wish.files:
             try:
                 if wish.changed & {"title", "priority", "description"}:
                     self._change_text(file, wish, done)
                 if "status" in wish.changed:
                     self._move(file, wish, done)
-            except FileNotFoundError:  # moved or deleted between listing and opening
-                done.notes.append(f"{file} is not there any more")
+            except FileNotFoundError:
+                vanished = file
+        if vanished:
+            raise BusyError(f"{vanished} was moved or deleted since it was read")
 
     def _change_text(self, file: str, wish: Wish, done: Done) -> None:
         path = PurePosixPath(file)
@@ -256,8 +262,10 @@ class Writer:
             wanted = "folder" if place.file else "file"
             if io.kind(source, place.name) == "other":
                 raise ForbiddenError(f"{place.path} is a symbolic link; not moved")
+            if not io.kind(source, place.name):
+                raise FileNotFoundError
             if io.kind(source, place.name) != wanted:
-                return  # RALF moved it first
+                return
             try:
                 io.move(source, place.name, target)
             except FileExistsError:

@@ -421,24 +421,63 @@ async def test_a_new_task_ralf_edits_at_once_keeps_the_edit(
         assert await hub.events("NEW-1") == {"task_created": 1, "task_updated": 1}
 
 
+def before_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Let RALF do something after the hub has looked at its files and before it writes; once."""
+    real = Writer.carry_out
+    waiting = [act]
+
+    def late(self: Writer, wishes: Any) -> Any:
+        while waiting:
+            waiting.pop()()
+        return real(self, wishes)
+
+    monkeypatch.setattr(Writer, "carry_out", late)
+
+
+async def test_a_folder_moved_after_it_was_read_is_followed(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        write_task(root, f"TASK-{number}")
+    async with house(tmp_path, root) as hub:
+
+        def by_ralf_meanwhile() -> None:
+            (root / "tasks/completed").mkdir()
+            for number in range(3):
+                (root / f"tasks/active/TASK-{number}").rename(root / f"tasks/completed/TASK-{number}")
+
+        before_writing(monkeypatch, by_ralf_meanwhile)
+        await asyncio.gather(
+            hub.change("TASK-0", title="Another"),
+            hub.change("TASK-1", status="cancelled"),
+            hub.change("TASK-2", status="blocked"),
+        )
+        await hub.written()
+        await hub.looked()
+        assert {(t.id, t.title, t.status) for t in scan(root).tasks} == {
+            ("TASK-0", "Another", "completed"),
+            ("TASK-1", "Title of TASK-1", "cancelled"),
+            ("TASK-2", "Title of TASK-2", "completed"),
+        }
+        for number, status in enumerate(["completed", "cancelled", "completed"]):
+            task = await hub.task(f"TASK-{number}")
+            assert task is not None
+            assert task.status == status
+
+
 async def test_a_file_changed_after_it_was_read_is_not_written_over(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RALF changes the title in the moment between the hub's look and its writing of another: the later one stands."""
     file = write_task(root, "TASK-1")
     async with house(tmp_path, root) as hub:
-        real = Writer.carry_out
-        waiting = [file]
 
-        def late(self: Writer, wishes: Any) -> Any:
-            while waiting:
-                path = waiting.pop()
-                path.write_text(path.read_text().replace("Title of TASK-1", "By RALF"))
-                later = path.stat().st_mtime + 5
-                os.utime(path, (later, later))
-            return real(self, wishes)
+        def by_ralf_meanwhile() -> None:
+            file.write_text(file.read_text().replace("Title of TASK-1", "By RALF"))
+            later = file.stat().st_mtime + 5
+            os.utime(file, (later, later))
 
-        monkeypatch.setattr(Writer, "carry_out", late)
+        before_writing(monkeypatch, by_ralf_meanwhile)
         await hub.change("TASK-1", title="By the hub")
         await hub.written()
         await hub.looked()

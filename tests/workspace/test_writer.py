@@ -193,13 +193,15 @@ def test_subtasks_and_archives_stay_where_they_are(root: Path) -> None:
     assert tree(root) == before
 
 
-def test_what_vanished_is_passed_over(root: Path) -> None:
+@pytest.mark.parametrize("fields", [{"title"}, {"status"}, {"title", "status"}])
+def test_what_vanished_is_to_be_looked_for_again(root: Path, fields: set[str]) -> None:
     gone = "tasks/active/GONE/task.md"
-    (root / "tasks/active/GONE").mkdir()
-    (only,) = done(root, changed(NEW, gone, id="GONE", title="T", status=COMPLETED))
-    assert only.notes == [f"{gone} is not there any more"]
-    (again,) = done(root, changed(NEW, gone, id="GONE", title="T", status=COMPLETED))
-    assert again.notes == [f"{gone} is not there any more"]
+    wish = replace(NEW, id="GONE", creates=False, files=(gone,), changed=frozenset(fields), status=COMPLETED)
+    before = tree(root)
+    (result,) = carry(root, wish)
+    assert isinstance(result, BusyError)
+    assert str(result) == f"{gone} was moved or deleted since it was read"
+    assert tree(root) == before
 
 
 def test_the_mode_of_a_file_stays(root: Path) -> None:
