@@ -218,6 +218,21 @@ SCHEMAS: Final[dict[str, Schema]] = {
             events=many(text()),
             breaker=text(enum=["closed", "open", "disabled"]),
             paused=TRUTH,
+            rate_budget=maybe(
+                obj(
+                    "What the service's last answer said is left of its rate limit.",
+                    remaining=number("Calls."),
+                    limit=maybe(number("Of so many.")),
+                    resets_at=maybe(TIME),
+                )
+            ),
+            identity=maybe(
+                obj(
+                    "Who the service takes the hub for, once it was asked.",
+                    names=many(text(), "The names and ids its webhooks use."),
+                    is_bot=TRUTH,
+                )
+            ),
             pending=number(),
             delivered=number(),
             dead=number(),
