@@ -198,7 +198,7 @@ def put_due(
     """Return what puts a delivery into the outbox behind the dispatcher's back."""
     sql = (
         "INSERT INTO outbox (event_id, event_seq, event_type, connector, action, payload, next_attempt_at, created_at) "
-        "VALUES (?, 0, 'x', ?, 'notify', '{}', ?, ?)"
+        "VALUES (?, 0, 'x', ?, 'notify', '{\"type\": \"x\"}', ?, ?)"
     )
     at = clock.iso(-late_s)
     return lambda conn: conn.execute(sql, (f"evt_{late_s}{connector}", connector, at, at))
