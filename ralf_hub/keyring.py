@@ -98,7 +98,7 @@ class Keyring:
             digest: Principal(key.id, key.name, frozenset(key.scopes), digest)
             for digest, key in self._stored.items()
         }
-        self._clients = {key.id: key for key in valid if key.kind == "oauth"}
+        self._clients = {key.id: key for key in valid}
 
     def load_settings(self, keys: Iterable[tuple[str, str, Sequence[str]]]) -> None:
         """Take the keys of the settings: name, SHA-256, scopes."""
@@ -156,6 +156,5 @@ def _has_ended(key: ApiKey, now: str) -> bool:
 
 
 def is_client(stored: ApiKey, secret: str, now: str) -> bool:
-    """Return whether *stored* is an OAuth client in force and *secret* is its own."""
-    is_right = compare_digest(_digest(secret), stored.key_sha256)
-    return is_right and stored.kind == "oauth" and not _has_ended(stored, now)
+    """Return whether *secret* is that of *stored*, an OAuth client or a key, and in force."""
+    return compare_digest(_digest(secret), stored.key_sha256) and not _has_ended(stored, now)

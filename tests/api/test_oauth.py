@@ -289,13 +289,23 @@ async def test_a_token_ends_with_its_client(api: Api, clock: SettableClock) -> N
         assert (status, answer["error"]) == (401, "invalid_client")
 
 
-async def test_a_clients_secret_opens_nothing_else_and_a_key_is_no_client(api: Api) -> None:
+async def test_a_clients_secret_opens_nothing_else(api: Api) -> None:
     client = await made(api, "*")
     told(await api.get("/tasks", key=client.secret), "invalid_key")
-    key = (await api.post("/keys", {"name": "k", "scopes": ["*"]})).json
-    status, answer, _ = await asked(
-        api, {"grant_type": "client_credentials"}, Client(key["id"], key["key"]).basic
-    )
+
+
+async def test_a_key_is_a_client_too_whose_tokens_may_no_more_and_live_no_longer(api: Api) -> None:
+    key = (await api.post("/keys", {"name": "k", "scopes": ["tasks:read"]})).json
+    client = Client(key["id"], key["key"])
+    for scope, error in (("queue:read", "invalid_scope"), ("*", "invalid_scope")):
+        wanted = {"grant_type": "client_credentials", "scope": scope}
+        assert (await asked(api, wanted, client.basic))[1]["error"] == error
+    token = await token_of(api, client)
+    assert (await api.get("/tasks", key=token)).status == 200
+    assert (await api.get("/queue", key=token)).status == 403
+    assert (await api.delete(f"/keys/{key['id']}")).status == 200
+    told(await api.get("/tasks", key=token), "invalid_token")
+    status, answer, _ = await asked(api, {"grant_type": "client_credentials"}, client.basic)
     assert (status, answer["error"]) == (401, "invalid_client")
 
 

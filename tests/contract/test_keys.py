@@ -1,5 +1,6 @@
 """Contract 3, keys and scopes: what each scope opens, and nothing else; limits; usage."""
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -182,3 +183,21 @@ def test_usage_is_kept_across_restarts(box: Box) -> None:
         assert found.json["usage"]
     assert "GET /api/v1/tasks" in str(box.get("/usage?by=endpoint").json)
     assert box.get("/usage?from=2020-01-01&to=2020-01-02").json["usage"] == []
+
+
+def test_a_keys_id_and_the_key_get_a_token_of_client_credentials(box: Box) -> None:
+    made = box.command("keys", "create", "--name", "program", "--scopes", "tasks:read", "--json")
+    client = json.loads(made.stdout)
+    form = f"grant_type=client_credentials&client_id={client['id']}&client_secret={client['key']}"
+    kind = "application/x-www-form-urlencoded"
+    reply = box.call("POST", "/oauth/token", raw=form.encode(), content_type=kind, key=None)
+    assert (reply.status, reply.json["token_type"].lower()) == (200, "bearer")
+    assert reply.json["expires_in"] > 0
+    token = reply.json["access_token"]
+    assert box.get("/tasks", key=token).status == 200
+    assert box.post("/tasks", {"title": "x"}, key=token).status == 403
+    wrong = form.replace(client["key"], "rh_" + "x" * 43)
+    reply = box.call("POST", "/oauth/token", raw=wrong.encode(), content_type=kind, key=None)
+    assert (reply.status, reply.json["error"]) == (401, "invalid_client")
+    assert box.delete(f"/keys/{client['id']}").status == 200
+    assert box.get("/tasks", key=token).status == 401
