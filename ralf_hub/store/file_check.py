@@ -61,7 +61,8 @@ class FileCheck:
         for name in ("sqlite_schema", *names):  # with the first comes the list of free pages
             if self._stopped:
                 return None
-            found = conn.execute(f"PRAGMA quick_check({name})").fetchall()
+            quoted = name.replace('"', '""')  # people may have tables of their own in it
+            found = conn.execute(f'PRAGMA quick_check("{quoted}")').fetchall()
             if found != [("ok",)]:
                 faults = [row[0] for row in found[: schema.FAULTS_MAX]]
                 return schema.damaged(self._path, faults, _SO)

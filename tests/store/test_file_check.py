@@ -128,6 +128,19 @@ def first_free_page(path: Path) -> int:
     return int.from_bytes(path.read_bytes()[32:36], "big")
 
 
+async def test_tables_of_others_are_read_too_whatever_their_names(db_path: Path) -> None:
+    with closing(connect(db_path)) as conn:
+        conn.execute('CREATE TABLE "my ""odd"" table; --" (a TEXT)')
+        conn.execute("CREATE VIRTUAL TABLE words USING fts5(text)")
+        conn.execute("INSERT INTO words VALUES ('one two')")
+    assert await FileCheck(db_path).run() is None
+    with closing(connect(db_path)) as conn:
+        conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        root = scalar(conn, "SELECT rootpage FROM sqlite_schema WHERE name LIKE 'my %'")
+    damage(db_path, int(root))
+    assert await FileCheck(db_path).run() is not None
+
+
 async def test_a_broken_list_of_free_pages_is_found(db_path: Path) -> None:
     fill(db_path)
     with closing(connect(db_path)) as conn:
