@@ -92,8 +92,8 @@ def settings_keys(settings: Settings) -> list[tuple[str, str, tuple[str, ...]]]:
 async def apply(hub: Services, loaded: Loaded) -> None:
     """Put *loaded* in force. Address, database and workspace stay those of the start."""
     settings = loaded.settings
-    connectors = build_connectors(settings, hub.clock, hub.desk)
     hub.redact.learn(secret_values(settings))
+    connectors = build_connectors(settings, hub.clock, hub.desk)
     access_log.setLevel(logging.DEBUG if settings.api.debug else logging.NOTSET)
     hub.keyring.load_settings(settings_keys(settings))
     hub.limits.per_minute = settings.api.rate_limit.requests_per_minute

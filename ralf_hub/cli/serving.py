@@ -115,6 +115,7 @@ class SettingsWatch:
     async def reload(self) -> None:
         """Read and apply the settings and the certificate, or say why not."""
         hub = self._hub
+        before = hub.loaded
         try:
             loaded = await asyncio.to_thread(
                 load, hub.loaded.source, self._launch.env, self._launch.overrides
@@ -127,7 +128,8 @@ class SettingsWatch:
         except (SettingsError, CertificateError) as error:
             hub.settings_problem = hub.redact(f"the changed settings were not taken: {error}")
             log.error("%s", hub.settings_problem)  # noqa: TRY400 - told whole; a traceback says no more
-        except Exception:  # the next change must be seen all the same
+        except Exception:  # the next change must be seen all the same, and these be tried again when asked
+            hub.loaded = before
             hub.settings_problem = (
                 "the changed settings were not taken: the hub failed over them; its log says where"
             )
