@@ -84,6 +84,7 @@ def test_no_restore_below_a_running_hub(day: Place) -> None:
         ("", False),
         ("[]", False),
     ],
+    ids=["its parent", "itself", "init", "no process", "no number of one", "no pid", "nothing", "no object"],
 )
 def test_whether_a_hub_runs_is_told_by_its_process(day: Place, noted: str, served: bool) -> None:  # noqa: FBT001
     assert not is_served(day.folder / "elsewhere.db")
