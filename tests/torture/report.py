@@ -41,9 +41,26 @@ commit (`test_power_order.py`); the disk is full under load, for as long as `RAL
 {table}"""
 
 
+GOALS: Final = {"minutes": 60, "SIGKILLs": 500, "accepted": 1_000_000}
+"""What a full run comes to."""
+
+
 def page(total: Total) -> str:
     """Return the page of evidence."""
-    return PAGE.format(table=markdown(total))
+    return PAGE.format(table=f"{short_of(total)}{markdown(total)}")
+
+
+def short_of(total: Total) -> str:
+    """Say where the run was smaller than a full one; nothing where it was not."""
+    came_to = {
+        "minutes": round(total.seconds / 60),
+        "SIGKILLs": total.done["kill"],
+        "accepted": total.promises,
+    }
+    lacking = [
+        f"{came_to[name]:,} of {goal:,} {name}" for name, goal in GOALS.items() if came_to[name] < goal
+    ]
+    return f"Smaller than a full run: {', '.join(lacking)}.\n\n" if lacking else ""
 
 
 def machine() -> str:

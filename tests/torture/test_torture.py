@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.torture import shim
-from tests.torture.report import markdown, page
+from tests.torture.report import markdown, page, short_of
 from tests.torture.run import Total, Wanted, torture
 from tests.torture.sink import SECRET, Sink, is_genuine
 from tests.torture.wire import Message, first_message, request
@@ -42,6 +42,13 @@ def test_the_report_tells_what_was_found() -> None:
     assert "| accepted (2xx given, records appended) | 1,234 |" in text
     assert "| **lost** | **1** |" in text
     assert "- round 2: 1 lost" in text
+    assert "Smaller than a full run: 0 of 60 minutes, 3 of 500 SIGKILLs, 1,234 of 1,000,000 accepted." in text
+
+
+def test_a_full_run_is_not_called_a_smaller_one() -> None:
+    total = Total(Wanted(seed=5, minutes=60.0), seconds=3600.0, promises=1_000_000)
+    total.done["kill"] = 500
+    assert short_of(total) == ""
 
 
 # --- the sink -------------------------------------------------------------------------------------
