@@ -3,9 +3,11 @@
 import re
 import subprocess
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ralf_hub.workspace.headers import read_head
 from ralf_hub.workspace.queue import read_queue, selection_order
@@ -95,8 +97,22 @@ def test_events_are_as_many_as_grep_counts(tree):
     assert [event.line for event in events] == [int(line) for line in lines]
 
 
+def test_problems_of_events_are_where_a_yaml_parser_stumbles(tree):
+    name, root = tree
+    file = scan(root).layout.events
+    starts = [int(line) for line in shell(rf"grep -nE '^- ' '{file}' | cut -d: -f1", root)]
+    lines = file.read_text().split("\n")
+    stumbles = []
+    for start, end in pairwise([*starts, len(lines) + 1]):
+        try:
+            yaml.safe_load("\n".join(lines[start - 1 : end - 1]))
+        except yaml.MarkedYAMLError as error:
+            stumbles.append(start + error.problem_mark.line)
+    assert stumbles == TABLE[name]["event problems"]
+
+
 def test_tasks_are_as_many_as_find_counts(tree):
-    _, root = tree
+    name, root = tree
     found = shell(
         r"find tasks .autonomous/tasks -name '*.md' -not -path '*/runs.migrated/*' -not -path '*/.index/*'"
         r" -not -ipath '*/template/*'",
@@ -106,6 +122,7 @@ def test_tasks_are_as_many_as_find_counts(tree):
     owners = {path.parent for path in paths if path.name.lower() == "task.md"}
     strength = ["completed", "cancelled", "working", "active", "improvements"]
     best: dict[str, int] = {}
+    places: Counter[str] = Counter()
     count = 0
     for path in paths:
         folder = path.parts[path.parts.index("tasks") + 1]
@@ -121,10 +138,17 @@ def test_tasks_are_as_many_as_find_counts(tree):
         else:
             stem = path.stem
         count += 1
+        places[stem] += path.name != "TASK-CONTEXT.md"
         rank = strength.index(folder) if folder in strength else 9
         best[stem] = min(rank, best.get(stem, 9))
     snapshot = scan(root)
     assert (len(snapshot.records), len(snapshot.tasks)) == (count, len(best))
+    several = {stem: number for stem, number in places.items() if number > 1}
+    assert len(several) == TABLE[name]["same task in several places"]
+    told = [problem for problem in snapshot.problems if "stands in" in problem.message]
+    found = {re.search(r"stands in (\d+) places", problem.message)[1] for problem in told}
+    assert found == {str(number) for number in several.values()}
+    assert all((root / problem.file).is_file() for problem in told)
     expected = {"completed": [0], "cancelled": [1], "in_progress": [2], "pending": [3, 4]}
     for status, ranks in expected.items():
         assert sum(task.status == status for task in snapshot.tasks) == sum(
