@@ -51,8 +51,6 @@ from ralf_hub.model import Delivery, Json, Link
 INDEX_LAG_S: Final = 30.0
 """How far Jira's search may be behind: https://developer.atlassian.com/cloud/jira/platform/search-and-reconcile/"""
 COMMENTS_READ: Final = 50
-COMMENTS_BYTES_MAX: Final = 8 << 20
-"""All of them as long as they may be."""
 HOPS_MAX: Final = 2
 
 
@@ -238,7 +236,7 @@ class JiraConnector(ObjectConnector):
         if context.may_have_been_sent:
             query = {"orderBy": "-created", "maxResults": str(COMMENTS_READ), "expand": "properties"}
             request = self._site.call("GET", f"{_path(link)}/comment", query)
-            response = await context.http(replace(request, response_bytes_max=COMMENTS_BYTES_MAX))
+            response = await context.http(request)
             outcome = self._judge_update(response, link)
             if not isinstance(outcome, Delivered):
                 return outcome

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -17,8 +16,8 @@ SEARCH: Final = "/rest/api/3/search/jql"
 MYSELF: Final = "/rest/api/3/myself"
 PROJECTS: Final = "/rest/api/3/project"
 PROJECTS_READ: Final = 50
-NAMES_BYTES_MAX: Final = 4 << 20
-"""A project is answered with all its versions and components."""
+ANSWER_BYTES_MAX: Final = 8 << 20
+"""A project is answered with all its versions and components, an issue with all ways on, comments as long as may be."""
 
 
 class JiraSite:
@@ -37,7 +36,7 @@ class JiraSite:
         """Return a request with the account's credentials."""
         url = f"{self._base_url}{path}" + (f"?{urlencode(query)}" if query else "")
         if body is None:
-            return HttpRequest(method, url, self._headers)
+            return HttpRequest(method, url, self._headers, response_bytes_max=ANSWER_BYTES_MAX)
         headers = {**self._headers, "content-type": "application/json"}
         return HttpRequest(method, url, headers, orjson.dumps(body))
 
@@ -49,14 +48,12 @@ class JiraSite:
 
     def ask_project(self, key: str) -> HttpRequest:
         """Return the request for one project."""
-        request = self.call("GET", f"{PROJECTS}/{quote(key, safe='')}")
-        return replace(request, response_bytes_max=NAMES_BYTES_MAX)
+        return self.call("GET", f"{PROJECTS}/{quote(key, safe='')}")
 
     async def projects(self, http: Http) -> list[str]:
         """Return the keys of the projects the account sees, the first of them where there are many."""
         query = {"maxResults": str(PROJECTS_READ), "orderBy": "key"}
-        request = replace(self.call("GET", f"{PROJECTS}/search", query), response_bytes_max=NAMES_BYTES_MAX)
-        answer = (await http(request)).json()
+        answer = (await http(self.call("GET", f"{PROJECTS}/search", query))).json()
         return _names(answer.get("values") if isinstance(answer, dict) else None, "key")
 
     async def names_for(self, wrong: Mapping[str, str], http: Http, project_key: str) -> str:

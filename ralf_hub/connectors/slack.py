@@ -268,8 +268,7 @@ class SlackConnector(Connector):
         self, http: Http, method: str, query: Mapping[str, str]
     ) -> dict[str, Json] | Outcome | None:
         """Call a reading method. None where it will never answer: what cannot be looked for is posted."""
-        request = replace(self._call(method, query=query), response_bytes_max=PAGE_BYTES_MAX)
-        response = await http(request)
+        response = await http(self._call(method, query=query))
         outcome = judge_api(response, self.env.clock.now())
         if isinstance(outcome, Delivered):
             return api_answer(response)
@@ -284,9 +283,10 @@ class SlackConnector(Connector):
         url = f"{self.settings.base_url}/{method}"
         headers = {"authorization": f"Bearer {self._token}"}
         if query is not None:
-            return HttpRequest("GET", f"{url}?{urlencode(query)}", headers)
+            url = f"{url}?{urlencode(query)}"
+            return HttpRequest("GET", url, headers, response_bytes_max=PAGE_BYTES_MAX)
         headers["content-type"] = "application/json; charset=utf-8"
-        return HttpRequest("POST", url, headers, orjson.dumps(body or {}))
+        return HttpRequest("POST", url, headers, orjson.dumps(body or {}), response_bytes_max=PAGE_BYTES_MAX)
 
     # --- who it is --------------------------------------------------------------------------------
 

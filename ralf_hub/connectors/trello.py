@@ -32,7 +32,7 @@ from ralf_hub.connectors.fields import BaseUrl
 from ralf_hub.connectors.identities import named
 from ralf_hub.connectors.objects import CREATE, SETTLE_S, ObjectConnector, check_moves, mark, too_early
 from ralf_hub.connectors.trello_answers import words
-from ralf_hub.connectors.trello_board import PAGE_BYTES_MAX, Auth, TrelloBoard
+from ralf_hub.connectors.trello_board import NAMES_BYTES_MAX, PAGE_BYTES_MAX, Auth, TrelloBoard
 from ralf_hub.connectors.trello_layout import card_name, card_text, comment_text, escape
 from ralf_hub.connectors.urls import place
 from ralf_hub.connectors.wording import Worded
@@ -189,7 +189,8 @@ class TrelloConnector(ObjectConnector):
 
     def _creation(self, delivery: Delivery, list_id: str) -> HttpRequest:
         own = {key: delivery.payload[key] for key in ("name", "desc", "pos")}
-        return self._board.call("POST", "/cards", {"idList": list_id, **own})
+        sent = {"idList": list_id, **own}
+        return self._board.call("POST", "/cards", sent, answer_bytes_max=NAMES_BYTES_MAX)
 
     def _moving(self, link: Link, list_id: str) -> HttpRequest:
         return self._board.call("PUT", _card(link), {"idList": list_id})

@@ -1,6 +1,7 @@
 """Jira: what is planned, what is sent, how issues are found again, and where they can go."""
 
 import base64
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -197,6 +198,31 @@ async def test_a_creation_that_is_answered_strangely_is_looked_for(
 
 
 # --- what may have been made before ---------------------------------------------------------------
+
+
+async def test_a_workflow_with_many_ways_on_is_read_whole(jira: Jira, lane: Lane) -> None:
+    await linked(lane)
+    described = {"self": "https://x.atlassian.net/rest/api/3/status/1", "description": "x" * 1_500}
+    ways = [
+        {
+            "id": str(n),
+            "name": f"Way {n}",
+            "to": {"name": f"Way {n}", "statusCategory": {"key": "new"}, **described},
+        }
+        for n in range(60)
+    ]
+    last = {
+        "id": "21",
+        "name": "Go",
+        "to": {"name": "In Progress", "statusCategory": {"key": "indeterminate"}},
+    }
+    body = json.dumps({"transitions": [*ways, last]})
+    jira.faults.append(Fault("/transitions", method="GET", status=200, body=body))
+    (row,) = lane.plan(lane.about("task_started"))
+    await lane.once(row)
+    assert [seen.json for seen in jira.calls("/transitions") if seen.method == "POST"] == [
+        {"transition": {"id": "21"}}
+    ]
 
 
 async def test_after_a_lost_answer_the_issue_is_found_once_the_index_shows_it(

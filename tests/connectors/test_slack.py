@@ -389,6 +389,13 @@ async def test_long_pages_are_read_whole(slack: Slack, http: Http) -> None:
     assert len([found for found in slack.messages if found.event_id]) == 1
 
 
+async def test_the_answer_with_a_long_message_in_it_is_read_whole(slack: Slack, http: Http) -> None:
+    sender = Sender(by_bot(slack), http)
+    about = fact("task_failed", {"error": "\N{BRICK}" * 4_000})
+    assert isinstance(await sender.send(planned(sender.made, about)), Delivered)
+    assert sender.link is not None
+
+
 async def test_an_unknown_channel_is_told_with_those_most_like_it(slack: Slack, http: Http) -> None:
     slack.workspace.channels |= {f"C{n:08}": f"team-{n}" for n in range(100)}
     made = by_bot(slack, channel="#ralf-update")

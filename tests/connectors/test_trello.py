@@ -188,6 +188,15 @@ def test_a_dry_run_shows_what_would_be_sent_and_no_secret() -> None:
 # --- what may have been made before ---------------------------------------------------------------
 
 
+async def test_the_answer_with_a_long_description_in_it_is_read_whole(trello: Trello, lane: Lane) -> None:
+    about = lane.about("task_created", task=replace(TASK, description="\N{BRICK}" * 12_000))
+    (row,) = lane.plan(about)
+    outcome = await lane.once(row)
+    assert isinstance(outcome, Delivered), outcome
+    assert outcome.link is not None
+    assert list(trello.cards) == [outcome.link.external_id]
+
+
 async def test_after_a_lost_answer_the_card_is_found(trello: Trello, lane: Lane) -> None:
     (row,) = lane.plan(lane.about("task_created"))
     trello.faults.append(Fault("/1/cards", drop="after", method="POST"))
