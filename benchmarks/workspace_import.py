@@ -1,19 +1,24 @@
-"""The first import of a large workspace by a running hub: `python -m benchmarks.workspace_import [megabytes] [tasks]`.
+"""The first import of a workspace by a running hub: `python -m benchmarks.workspace_import [--tasks N] [--megabytes M]`.
 
 Prints how long it takes, how long the event loop was ever held up while it ran, how long a change made meanwhile
 waited for its commit, the most memory used, and what one change costs afterwards.
 """
 
+import argparse
 import asyncio
 import gc
+import json
 import resource
+import shutil
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
@@ -25,15 +30,80 @@ from ralf_hub.config import load
 from ralf_hub.intake.tasks import TaskDraft, create
 from ralf_hub.services import Services
 from ralf_hub.store import workspace
+from ralf_hub.workspace.layout import find_layout
 from tests.support import eventually
 
-PROBE_S = 0.001
-WAIT_S = 600.0
-WRITE_EVERY_S = 0.05
+PROBE_S: Final = 0.001
+WAIT_S: Final = 600.0
+WRITE_EVERY_S: Final = 0.05
+HELD_UP_S: Final = 0.02
+"""Longer than this nothing may hold up the event loop."""
 
 
-def make_tree(folder: Path, tasks: int, megabytes: int) -> int:
-    """Make a workspace; returns how many records its events have."""
+@dataclass(slots=True)
+class Lags:
+    """How much later than asked a sleeping task went on, seconds; `own` is the part the hub can have caused.
+
+    On a busy machine the whole process waits its turn. That is a lag too, but the hub used no processor meanwhile.
+    """
+
+    all: list[float] = field(default_factory=list)
+    own: list[float] = field(default_factory=list)
+
+    async def probe(self) -> None:
+        """Sleep again and again."""
+        while True:
+            begun, cpu = time.perf_counter(), time.process_time()
+            await asyncio.sleep(PROBE_S)
+            lag = time.perf_counter() - begun - PROBE_S
+            self.all.append(lag)
+            self.own.append(min(lag, time.process_time() - cpu))
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.all.clear()
+        self.own.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What a list of durations comes to: count, percentiles and maximum in ms, how many were longer than 20 ms."""
+
+    n: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    over: int
+
+    @classmethod
+    def of(cls, seconds: list[float]) -> "Times":
+        """Sum *seconds* up."""
+        ordered = sorted(seconds) or [0.0]
+        return cls(
+            len(seconds),
+            *(round(1000 * one, 2) for one in (statistics.median(ordered), ordered[int(len(ordered) * 0.99)], ordered[-1])),
+            sum(one > HELD_UP_S for one in ordered),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One import."""
+
+    took_s: float
+    tasks: int
+    records: int
+    lag: Times
+    own_lag: Times
+    commit: Times
+    memory_before_mib: float
+    memory_mib: float
+    folder_moved_ms: list[float]
+    record_appended_ms: list[float]
+
+
+def make_tree(folder: Path, tasks: int, megabytes: int) -> None:
+    """Make a workspace."""
     for number in range(tasks):
         place = folder / "tasks" / ("active" if number % 4 == 0 else "completed") / f"TASK-BENCH-{number:05}"
         place.mkdir(parents=True)
@@ -42,20 +112,7 @@ def make_tree(folder: Path, tasks: int, megabytes: int) -> int:
     talk = folder / ".autonomous" / "agents" / "communications"
     talk.mkdir(parents=True)
     (talk / "queue.yaml").write_text("tasks:\n")
-    return generate(talk / "events.yaml", bytes_min=megabytes * MIB)
-
-
-async def probe(lags: list[float], own: list[float]) -> None:
-    """Sleep and see how much later than asked it goes on, and how much of that the hub itself can have been at work.
-
-    On a busy machine the whole process waits its turn: that is lag, but the hub used no processor meanwhile.
-    """
-    while True:
-        begun, cpu = time.perf_counter(), time.process_time()
-        await asyncio.sleep(PROBE_S)
-        lag = time.perf_counter() - begun - PROBE_S
-        lags.append(lag)
-        own.append(min(lag, time.process_time() - cpu))
+    generate(talk / "events.yaml", bytes_min=megabytes * MIB)
 
 
 async def write(hub: Services, waits: list[float]) -> None:
@@ -67,12 +124,6 @@ async def write(hub: Services, waits: list[float]) -> None:
         await asyncio.sleep(WRITE_EVERY_S)
 
 
-def shown(name: str, values: list[float]) -> str:
-    """Return percentiles in milliseconds."""
-    ordered = sorted(values)
-    return f"{name}: p50 {statistics.median(ordered) * 1000:.1f}, p99 {ordered[int(len(ordered) * 0.99)] * 1000:.1f}, max {ordered[-1] * 1000:.1f} ms ({len(ordered)})"
-
-
 def rss_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -81,43 +132,33 @@ async def imported(hub: Services) -> bool:
     return bool(await hub.db.read(lambda conn: workspace.state(conn, "imported")))
 
 
-async def main(megabytes: int, tasks: int) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        records = make_tree(folder / "ws", tasks, megabytes)
-        settings = folder / "ralf-hub.toml"
-        settings.write_text(f'[database]\npath = "hub.db"\n[workspace]\npath = "{folder / "ws"}"\n')
-        loaded = load(settings, {})
-        before = rss_mib()
-        sys.setswitchinterval(SWITCH_INTERVAL_S)  # as `ralf-hub serve` does
-        gc.collect()
-        gc.freeze()
-        async with running(loaded, Clock()) as hub:
-            lags: list[float] = []
-            own: list[float] = []
-            waits: list[float] = []
-            beside = [asyncio.create_task(probe(lags, own)), asyncio.create_task(write(hub, waits))]
-            begun = time.perf_counter()
-            await eventually(lambda: imported(hub), within_s=WAIT_S)
-            took = time.perf_counter() - begun
-            beside[1].cancel()
-            print(
-                f"{tasks:,} tasks and {records:,} records ({megabytes} MiB): {took:.1f} s, memory {before:.0f} -> {rss_mib():.0f} MiB"
-            )
-            for name, found in (("loop held up", lags), ("  by the hub itself", own)):
-                print(shown(name, found))
-                print(f"  over 20 ms: {sum(lag > 0.02 for lag in found)}, over 10 ms: {sum(lag > 0.01 for lag in found)}", flush=True)
-            print(shown("a change on disk", waits))
-            await eventually(lambda: is_settled(hub), within_s=WAIT_S)
-            lags.clear()
-            own.clear()
-            await one_change(hub, folder / "ws", tasks, records)
-            print(shown("loop held up by single changes", lags))
-            print(shown("  by the hub itself", own))
-            for task in beside:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+async def measure(folder: Path) -> Found:
+    """Import `ws` in *folder*, which holds a task TASK-BENCH-00000 in `active` or none that can be moved."""
+    settings = folder / "ralf-hub.toml"
+    settings.write_text(f'[database]\npath = "hub.db"\n[workspace]\npath = "{folder / "ws"}"\n')
+    loaded = load(settings, {})
+    before = rss_mib()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as `ralf-hub serve` does
+    gc.collect()
+    gc.freeze()
+    async with running(loaded, Clock()) as hub:
+        lags, waits = Lags(), list[float]()
+        beside = [asyncio.create_task(lags.probe()), asyncio.create_task(write(hub, waits))]
+        begun = time.perf_counter()
+        await eventually(lambda: imported(hub), within_s=WAIT_S)
+        took = time.perf_counter() - begun
+        beside[1].cancel()
+        lag, own, memory = Times.of(lags.all), Times.of(lags.own), rss_mib()
+        await eventually(lambda: is_settled(hub), within_s=WAIT_S)
+        counts = await hub.db.read(workspace.counts)
+        moved, appended = await changes(hub, folder / "ws")
+        for task in beside:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+    return Found(
+        took, counts["tasks"], counts["events"], lag, own, Times.of(waits), before, memory, moved, appended
+    )
 
 
 async def is_settled(hub: Services) -> bool:
@@ -132,46 +173,70 @@ async def value(hub: Services, sql: str, *values: object) -> object:
     return await hub.db.read(lambda conn: conn.execute(sql, values).fetchone()[0])
 
 
-async def one_change(hub: Services, workspace_path: Path, tasks: int, records: int) -> None:
-    """Complete a task by its folder, append a record, and see how much CPU each takes the hub."""
+async def changes(hub: Services, path: Path) -> tuple[list[float], list[float]]:
+    """Complete a task by its folder and append a record, a few times: the milliseconds of CPU until each is known."""
+    layout, moved, appended = find_layout(path), list[float](), list[float]()
     for number in range(3):
         name = f"TASK-BENCH-{4 * number:05}"
 
         async def is_completed(name: str = name) -> bool:
             return await value(hub, "SELECT status FROM tasks WHERE id = ?", name) == "completed"
 
-        source = workspace_path / "tasks" / "active" / name
-        source.rename(workspace_path / "tasks" / "completed" / name)
-        print(f"a folder moved among {tasks:,}: {await cost(is_completed)}")
+        source = path / "tasks" / "active" / name
+        if source.is_dir():
+            source.rename(path / "tasks" / "completed" / name)
+            moved.append(await cost_ms(is_completed))
         last = await value(hub, "SELECT max(seq) FROM events")
 
         async def has_more(last: object = last) -> bool:
             return await value(hub, "SELECT max(seq) FROM events") != last
 
-        append(workspace_path / ".autonomous" / "agents" / "communications" / "events.yaml", number)
-        print(f"a record appended to {records:,}: {await cost(has_more)}")
+        if layout.events is not None:
+            with layout.events.open("a") as stream:
+                stream.write(record(10_000_000 + number))
+            appended.append(await cost_ms(has_more))
+    return moved, appended
 
 
-def append(events: Path, number: int) -> None:
-    """Append one record."""
-    with events.open("a") as stream:
-        stream.write(record(10_000_000 + number))
-
-
-async def cost(condition: Callable[[], Awaitable[bool]]) -> str:
-    """Wait for *condition* and say how long that took and how much of the CPU."""
+async def cost_ms(condition: Callable[[], Awaitable[bool]]) -> float:
+    """Wait for *condition*; return how much more CPU was used than in as long a time of mere waiting."""
     cpu, begun = time.process_time(), time.perf_counter()
     await eventually(condition, within_s=WAIT_S)
-    return (
-        f"seen after {time.perf_counter() - begun:.2f} s, {1000 * (time.process_time() - cpu):.0f} ms of CPU"
-    )
+    used, took = time.process_time() - cpu, time.perf_counter() - begun
+    idle, until = time.process_time(), time.perf_counter() + took
+    with suppress(AssertionError):
+        await eventually(lambda: _no(condition), within_s=until - time.perf_counter())
+    return round(1000 * max(0.0, used - (time.process_time() - idle)), 1)
+
+
+async def _no(condition: Callable[[], Awaitable[bool]]) -> bool:
+    await condition()
+    return False
+
+
+def main() -> None:
+    """Read the command line and import once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=20_000)
+    parser.add_argument("--megabytes", type=int, default=50, help="of events.yaml")
+    parser.add_argument("--workspace", type=Path, help="a workspace to copy, instead of one that is made")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        folder = Path(name)
+        if given.workspace is None:
+            make_tree(folder / "ws", given.tasks, given.megabytes)
+        else:
+            shutil.copytree(given.workspace, folder / "ws", copy_function=shutil.copyfile)
+            for place in (folder / "ws", *(folder / "ws").rglob("*/")):
+                place.chmod(0o755)
+        found = runner.run(measure(folder))
+    if given.json:
+        print(json.dumps(asdict(found)))
+        return
+    for key, shown in asdict(found).items():
+        print(f"{key}: {shown}")
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(
-            main(
-                int(sys.argv[1]) if len(sys.argv) > 1 else 50,
-                int(sys.argv[2]) if len(sys.argv) > 2 else 20_000,
-            )
-        )
+    main()
