@@ -10,7 +10,18 @@ from typing import Final
 
 import uvloop
 
-from benchmarks import api, drain, growth, memory, recovery, routes, steady, stream, webhook_in
+from benchmarks import (
+    api,
+    drain,
+    growth,
+    memory,
+    recovery,
+    routes,
+    steady,
+    stream,
+    webhook_in,
+    workspace_table,
+)
 from benchmarks.cpu import Others
 from benchmarks.keeping import Kept, keep
 from benchmarks.report import Row, machine, markdown
@@ -29,6 +40,7 @@ ALL: Final[dict[str, Callable[[Bench], Awaitable[list[Row]]]]] = {
     "stream": stream.run,
     "memory": memory.run,
     "load": memory.long_load,
+    "workspace": workspace_table.run,
 }
 SHORT: Final = Bench(runs=3, pace=0.2, minutes=0.5)
 
