@@ -45,14 +45,14 @@ def replay_step(ledger: Ledger, job_id: str, ids: Sequence[int]) -> None:
     ledger.connectors.update(outbox.counts(ledger.conn))
 
 
-def new_prune(conn: sqlite3.Connection, cutoffs: Cutoffs, clock: Clock, by: str) -> BulkJob:
-    """Put a job that deletes what is old by *cutoffs* into the table and return it."""
+def new_prune(conn: sqlite3.Connection, cutoffs: Cutoffs, clock: Clock, *, total: int, by: str) -> BulkJob:
+    """Put a job that deletes what is old by *cutoffs*, about *total* rows, into the table and return it."""
     job = BulkJob(
         id=clock.id("job"),
         kind="prune",
         state="running",
         parameters={"cutoffs": asdict(cutoffs), "deleted": {}},
-        total=retention.count_old(conn, cutoffs),
+        total=total,
         done=0,
         last_id=0,
         created_by=by,

@@ -109,7 +109,7 @@ async def test_bulk_work_never_keeps_the_writer_long(hub: Services, db_path: Pat
     old = retention.cutoffs(hub.settings.retention, hub.clock.now())
     watched = Watched(hub)
     if what == "prune job":
-        await hub.db.write(lambda conn: new_prune(conn, old, hub.clock, "test"))
+        await hub.db.write(lambda conn: new_prune(conn, old, hub.clock, total=ROWS, by="test"))
     elif what == "replay job":
         now = hub.clock.iso()
         chosen = {"state": "dead", "connector": None, "since": None, "until": None, "up_to_id": ROWS}

@@ -306,7 +306,9 @@ async def test_a_prune_job_goes_on_to_its_end_and_says_what_it_deleted(
     by_hand(db_path, "INSERT INTO api_usage (day, key_id, endpoint) VALUES ('2020-01-01', 'k', 'x')")
     clock.advance(40 * 86_400)
     old = retention.cutoffs(hub.settings.retention, clock.ms)
-    made = await hub.db.write(lambda conn: new_prune(conn, old, clock.clock, "me"))
+    made = await hub.db.write(
+        lambda conn: new_prune(conn, old, clock.clock, total=retention.count_old(conn, old), by="me")
+    )
     assert (made.total, made.done, made.created_by) == (3 * retention.SLICE + 2, 0, "me")
     monkeypatch.setattr(retention, "STEP_S", -1)
     done = []
@@ -325,7 +327,7 @@ async def test_a_prune_job_that_is_cancelled_deletes_no_more(
     dead(db_path, 50)
     clock.advance(40 * 86_400)
     old = retention.cutoffs(hub.settings.retention, clock.ms)
-    made = await hub.db.write(lambda conn: new_prune(conn, old, clock.clock, "me"))
+    made = await hub.db.write(lambda conn: new_prune(conn, old, clock.clock, total=50, by="me"))
     monkeypatch.setattr(retention, "STEP_S", -1)
     await hub.db.write(lambda conn: prune_step(conn, made.id, clock.clock))
     await hub.db.write(lambda conn: jobs.cancel(conn, made.id, now=clock.iso()))

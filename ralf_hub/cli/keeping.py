@@ -121,7 +121,8 @@ def prune(config: Config = None, db: Db = None, as_json: AsJson = False) -> None
     path, clock = settings.database.path, Clock()
     old = retention.cutoffs(settings.retention, clock.now())
     with beside(path, writer=True) as conn:
-        made = write(conn, lambda conn: new_prune(conn, old, clock, "command line"))
+        total = retention.count_old(conn, old)  # not while others wait to write
+        made = write(conn, lambda conn: new_prune(conn, old, clock, total=total, by="command line"))
         try:
             job = _pruned(conn, path, made, clock)
         except KeyboardInterrupt:

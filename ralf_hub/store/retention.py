@@ -10,6 +10,8 @@ from ralf_hub.store.rows import scalar
 
 SLICE: Final = 20
 """Rows that one statement deletes at most."""
+RECEIPTS_SLICE: Final = 4
+"""Fewer: with a body each is up to 64 KiB."""
 STEP_S: Final = 0.006
 """How long a step goes on with further slices before what it did is committed and others have their turn."""
 FREE_PAGES_KEPT: Final = 256
@@ -70,8 +72,8 @@ def steps(cutoffs: Cutoffs) -> dict[str, Step]:
     What is still pending is never touched, nor are tasks, features, links and keys.
     """
 
-    def delete(sql: str, *values: str) -> Step:
-        return lambda conn: conn.execute(sql, (*values, SLICE)).rowcount
+    def delete(sql: str, *values: str, rows: int = SLICE) -> Step:
+        return lambda conn: conn.execute(sql, (*values, rows)).rowcount
 
     return {
         "deliveries": lambda conn: _prune_deliveries(conn, cutoffs.deliveries),
@@ -87,6 +89,7 @@ def steps(cutoffs: Cutoffs) -> dict[str, Step]:
             "DELETE FROM webhook_receipts WHERE id IN (SELECT id FROM webhook_receipts INDEXED BY receipts_by_time "
             "WHERE received_at < ? ORDER BY received_at LIMIT ?)",
             cutoffs.receipts,
+            rows=RECEIPTS_SLICE,
         ),
         "api_usage": delete(
             "DELETE FROM api_usage WHERE (day, key_id, endpoint) IN (SELECT day, key_id, endpoint FROM api_usage "
@@ -113,10 +116,11 @@ def _prune_deliveries(conn: sqlite3.Connection, before: str) -> int:
         (before, SLICE),
     ).rowcount
     deleted += conn.execute(
-        # From the oldest of each state on, so that as many young ones need not be looked through every time.
+        # From the oldest of each state on, so that the young ones need not be looked through every time. That they are
+        # not delivered is said for the index, which holds only such.
         "DELETE FROM outbox WHERE created_at < ?1 AND id IN ("
-        "SELECT id FROM (SELECT id FROM outbox WHERE state = 'dead' ORDER BY id LIMIT ?2) UNION ALL "
-        "SELECT id FROM (SELECT id FROM outbox WHERE state = 'cancelled' ORDER BY id LIMIT ?2))",
+        "SELECT id FROM (SELECT id FROM outbox WHERE state = 'dead' AND state <> 'delivered' ORDER BY id LIMIT ?2) UNION ALL "
+        "SELECT id FROM (SELECT id FROM outbox WHERE state = 'cancelled' AND state <> 'delivered' ORDER BY id LIMIT ?2))",
         (before, SLICE),
     ).rowcount
     if deleted:
@@ -148,11 +152,13 @@ def prune_some(
 
 
 def count_old(conn: sqlite3.Connection, cutoffs: Cutoffs) -> int:
-    """Return about how many rows are old: for a progress bar. Every count is a walk along an index."""
+    """Return about how many rows are old: for a progress bar. It walks over what is old, so it is for a read."""
     total: int = conn.execute(
         "SELECT (SELECT count(*) FROM outbox WHERE delivered_at < ?1 AND state = 'delivered') "
-        "+ (SELECT count(*) FROM outbox WHERE state IN ('dead', 'cancelled') AND created_at < ?1) "
-        "+ (SELECT count(*) FROM events WHERE recorded_at < ?2) "
+        "+ (SELECT count(*) FROM outbox WHERE state IN ('dead', 'cancelled') AND state <> 'delivered' AND created_at < ?1) "
+        # Events are recorded in the order of `seq`, which has no gaps: it is enough to find the first young one.
+        "+ (SELECT coalesce((SELECT seq FROM events WHERE recorded_at >= ?2 ORDER BY seq LIMIT 1), max(seq) + 1, 0) "
+        "   - coalesce(min(seq), 0) FROM events) "
         "+ (SELECT count(*) FROM webhook_receipts WHERE received_at < ?3) "
         "+ (SELECT count(*) FROM api_usage WHERE day < ?4) "
         "+ (SELECT count(*) FROM idempotency_keys WHERE created_at < ?5)",
