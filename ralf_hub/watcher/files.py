@@ -152,8 +152,9 @@ class Files:
     def _settle(self) -> None:
         touched, names_moved = self._shelf.settle()
         self._due.update(dict.fromkeys(touched))
-        for task_id in touched:
+        for task_id in touched & self._queued.keys():  # its header's priority counts in the queue, too
             self._priorities.pop(task_id, None)
+            self._news.ranks = True
         self._news.problems = self._news.problems or self._shelf.problems_moved
         self._shelf.problems_moved = False
         self._read_queue(anyway=names_moved)

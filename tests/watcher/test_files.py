@@ -47,6 +47,7 @@ def test_an_index_kept_up_to_date_is_the_same_as_a_new_one(tmp_path: Path, seed:
     root = make_workspace(tmp_path / "ws")
     files = Files(root, ScanSettings())
     files.read_all()
+    ranks = files.notes().ranks
     for step in range(40):
         paths = [_change(chance, root, step) for _ in range(chance.randint(1, 3))]
         if chance.random() < 0.15:
@@ -68,6 +69,11 @@ def test_an_index_kept_up_to_date_is_the_same_as_a_new_one(tmp_path: Path, seed:
         for task in scan(root).tasks:
             counts[task.status] = counts.get(task.status, 0) + 1
         assert notes.by_status == counts
+        anew = Files(root, ScanSettings())
+        anew.read_all()
+        if notes.ranks is not None:
+            ranks = notes.ranks
+        assert ranks == anew.notes().ranks
         if notes.problems is not None:
             assert sorted(p.message for p in notes.problems) == sorted(p.message for p in scan(root).problems)
 
@@ -79,6 +85,7 @@ def _change(chance: random.Random, root: Path, step: int) -> Path:
     if kind < 0.45 or not known:
         other = chance.choice(IDS)
         header = {"dependencies": other} if chance.random() < 0.4 else {}
+        header |= {"priority": chance.choice(["LOW", "critical"])} if chance.random() < 0.5 else {}
         title = chance.choice(["One", f"Step {step}", "TASK-1: odd"])
         return write_task(root, chance.choice(IDS), folder=chance.choice(FOLDERS), title=title, **header)
     folder = chance.choice(known)
@@ -94,6 +101,7 @@ def _change(chance: random.Random, root: Path, step: int) -> Path:
     names = chance.sample(IDS, 3)
     lines = [
         f"- id: {one}\n  status: {chance.choice(['pending', 'in_progress'])}\n  blockedBy: [{names[0]}]\n"
+        f"  priority: {chance.choice(['LOW', 'high', 'critical'])}\n"
         for one in names[1:]
     ]
     (root / QUEUE).write_text(f"tasks:\n# {step}\n" + "".join(lines))
