@@ -10,6 +10,7 @@ from functools import partial
 
 from aiohttp import web
 
+from ralf_hub.admission import may_stay
 from ralf_hub.clock import Clock, HighWater
 from ralf_hub.clock_watch import LOOK_EVERY_S, ClockWatch
 from ralf_hub.config import Loaded, Settings, hub_url, instances, secret_values
@@ -25,7 +26,7 @@ from ralf_hub.delivery.routing import Router
 from ralf_hub.delivery.transport import Transport
 from ralf_hub.endpoint import Endpoint
 from ralf_hub.errors import SettingsError, SettingsProblem, StorageError
-from ralf_hub.feed import Feed
+from ralf_hub.feed import Feed, Read
 from ralf_hub.handlers.deliveries import delivery_json
 from ralf_hub.handlers.health import metrics_document
 from ralf_hub.handlers.table import ENDPOINTS
@@ -148,8 +149,7 @@ async def running(
         async def read_events(after: int, limit: int) -> list[Event]:
             return await db.read(lambda conn: events.after(conn, after, limit=limit))
 
-        bounds = partial(db.read, events.bounds)
-        feed = Feed((await bounds())[1], read_events)
+        feed = Feed((await db.read(events.bounds))[1], read_events)
         stack.push_async_callback(feed.close)
         hub = Services(
             loaded=loaded,
@@ -162,7 +162,7 @@ async def running(
             meters=Meters(started_ms=clock.now()),
             redact=redact,
             feed=feed,
-            stream=Broadcaster(feed, read_events, bounds, lambda: metrics_document(hub), clock),
+            stream=_broadcaster(feed, read_events, db, clock, lambda: hub),
             limits=RateLimiter(settings.api.rate_limit.requests_per_minute),
             auth_limits=RateLimiter(settings.api.rate_limit.failed_auth_per_minute),
         )
@@ -175,6 +175,20 @@ async def running(
         intake.listeners.append(lambda _, connectors: hub.dispatcher.wake(connectors) if connectors else None)
         async with _background(hub, shown):
             yield hub
+
+
+def _broadcaster(
+    feed: Feed, read: Read, db: Database, clock: Clock, hub: Callable[[], Services]
+) -> Broadcaster:
+    """Return who tells live readers; *hub* returns the hub once it is made."""
+    return Broadcaster(
+        feed,
+        read,
+        partial(db.read, events.bounds),
+        lambda: metrics_document(hub()),
+        clock,
+        lambda principal, now: may_stay(hub(), principal, now),
+    )
 
 
 def _keep_traces(hub: Services, stack: contextlib.AsyncExitStack) -> None:

@@ -15,7 +15,6 @@ from ralf_hub.handlers.live import (
     check_since,
     enter,
     need,
-    staying,
 )
 from ralf_hub.middleware import SECURITY_HEADERS, problem_document
 from ralf_hub.model import Event, event_json
@@ -52,7 +51,7 @@ async def event_stream(call: Call) -> web.StreamResponse:
         send=response.write,
         encode=sse_message,
         topics=frozenset({"events"}),
-        may_stay=staying(hub, principal),
+        principal=principal,
     )
     hub.stream.clients.add(client)
     try:

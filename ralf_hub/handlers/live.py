@@ -1,13 +1,12 @@
 """What both forms of the live stream share: who may open one."""
 
-from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from pydantic import Field
 
-from ralf_hub.admission import admit, lacks, may_stay
+from ralf_hub.admission import admit, lacks
 from ralf_hub.endpoint import Call, Query
 from ralf_hub.errors import FieldError, HubError
 from ralf_hub.keyring import Principal
@@ -57,11 +56,6 @@ async def enter(call: Call, query: StreamQuery) -> Principal:
             raise HubError("This ticket was used, has ended or never was.", code="invalid_key")
         return principal
     return (await admit(hub, "events:read", request))[0]
-
-
-def staying(hub: Services, principal: Principal) -> Callable[[str], bool]:
-    """Return what says, given the time, whether *principal* would be let in still."""
-    return lambda now: may_stay(hub, principal, now)
 
 
 async def check_since(hub: Services, since: int | None) -> None:

@@ -10,7 +10,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from pydantic import Field
 from pydantic import ValidationError as PydanticError
 
-from ralf_hub.admission import take_allowance
+from ralf_hub.admission import may_stay, take_allowance
 from ralf_hub.endpoint import Answer, Body, Call, Endpoint, field_errors, parse_query, read_json, refuse_nul
 from ralf_hub.errors import FieldError, HubError, ValidationError
 from ralf_hub.handlers import events, tasks
@@ -22,7 +22,6 @@ from ralf_hub.handlers.live import (
     check_since,
     enter,
     need,
-    staying,
 )
 from ralf_hub.keyring import Principal
 from ralf_hub.middleware import problem_document
@@ -88,7 +87,7 @@ class _Conversation:
             send=self._send,
             encode=event_message,
             write_now=self._write_now,
-            may_stay=staying(call.hub, principal),
+            principal=principal,
         )
 
     async def _send(self, message: bytes) -> None:
@@ -114,7 +113,7 @@ class _Conversation:
                 frame = asyncio.ensure_future(self.ws.receive())
                 either: set[asyncio.Future[Any]] = {frame, self.client.dropped}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                if self.client.dropped.done() or not self.client.may_stay(self.hub.clock.iso()):
+                if self.client.dropped.done() or not may_stay(self.hub, self.principal, self.hub.clock.iso()):
                     self.client.drop(NO_LONGER_ALLOWED)
                     frame.cancel()
                     break

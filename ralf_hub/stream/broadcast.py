@@ -9,6 +9,7 @@ import orjson
 
 from ralf_hub.clock import Clock
 from ralf_hub.feed import Feed, Read
+from ralf_hub.keyring import Principal
 from ralf_hub.model import Event, Json, event_json
 from ralf_hub.stream.client import NO_LONGER_ALLOWED, Client
 
@@ -30,7 +31,7 @@ def event_message(event: Event) -> bytes:
 
 
 class Broadcaster:
-    """Keeps the live readers of one hub."""
+    """Keeps the live readers of one hub. *may_stay* says, at a time, whether somebody let in would be let in still."""
 
     def __init__(
         self,
@@ -39,12 +40,14 @@ class Broadcaster:
         bounds: Bounds,
         metrics: Callable[[], Awaitable[Json]],
         clock: Clock,
+        may_stay: Callable[[Principal, str], bool],
     ) -> None:
         self._feed = feed
         self._read = read
         self._bounds = bounds
         self._metrics = metrics
         self._clock = clock
+        self._may_stay = may_stay
         self.clients: set[Client] = set()
         feed.listeners.append(self._tell_events)
 
@@ -85,7 +88,7 @@ class Broadcaster:
 
     def _end_the_unwelcome(self) -> None:
         now = self._clock.iso()
-        for client in [client for client in self.clients if not client.may_stay(now)]:
+        for client in [client for client in self.clients if not self._may_stay(client.principal, now)]:
             client.drop(NO_LONGER_ALLOWED)
 
     async def _tell_metrics(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from ralf_hub.keyring import ANONYMOUS, Principal
 from ralf_hub.model import Event
 
 QUEUED_BYTES_MAX: Final = 1024 * 1024
@@ -44,8 +45,7 @@ class Client:
     """False while stored events are replayed: live ones are not queued, they will be read from the table."""
     position: int = 0
     """The `seq` of the last event given to this reader."""
-    may_stay: Callable[[str], bool] = lambda _: True
-    """Told the time, says whether the reader would be let in still."""
+    principal: Principal = ANONYMOUS
     dropped: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Done when the hub lets go of the reader, with the reason."""
     _queue: deque[bytes] | None = None

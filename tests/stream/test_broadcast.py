@@ -42,7 +42,7 @@ async def test_an_event_read_from_the_table_before_it_is_told_comes_once() -> No
     async def send(message: bytes) -> None:
         got.append(int(message))
 
-    stream = Broadcaster(feed, read, bounds, metrics, Clock())
+    stream = Broadcaster(feed, read, bounds, metrics, Clock(), lambda _who, _now: True)
     reader = Client(send=send, encode=lambda one: b"%d" % one.seq, topics=frozenset({"events"}))
     stream.clients.add(reader)
     assert [gap async for gap in stream.replay(reader, 0)] == []
