@@ -234,6 +234,7 @@ async def step(hub: Services, job_id: str) -> BulkJob:
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look up ten deliveries at a time; a step has all the time it wants."""
     monkeypatch.setattr(bulk, "REPLAY_IDS_MAX", 10)
+    monkeypatch.setattr(bulk, "REPLAY_STEP_S", 1_000)
 
 
 @pytest.mark.usefixtures("small_steps")
