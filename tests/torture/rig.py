@@ -30,7 +30,7 @@ ASKED_EVERY_S: Final = 0.03
 KEPT_OPEN_MAX: Final = 2
 """SQLite closes a file for good when its process has no lock on it any more: https://www.sqlite.org/src/file/src/os_unix.c."""
 OTHER_SECRET: Final = "another-secret-of-the-rotation"
-EXECUTOR_THREADS_MAX: Final = 32
+EXECUTOR_THREADS_MAX: Final = min(32, (os.cpu_count() or 1) + 4)
 """Python makes the threads of its default executor as they are needed, and keeps them."""
 
 
