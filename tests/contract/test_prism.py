@@ -18,6 +18,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from ralf_hub.connectors.identities import identity
 from tests.connectors.outside import outside
 from tests.connectors.services import SERVICES, Service, live
 from tests.doubles import trello
@@ -149,7 +150,9 @@ async def test_prism_takes_what_is_sent_and_refuses_what_is_wrong(
         # The check of "format": "url" takes no address of this machine.
         env = {**service.env, "hub_url": "https://hub.example.org"}
         async with outside(db_path, clock, service.kind, env=env, concurrency=1, **settings) as out:
-            check = await out.house.connectors[service.kind].validate(out.house.transport)
+            connector = out.house.connectors[service.kind]
+            await identity(connector, out.house.transport)
+            check = await connector.validate(out.house.transport)
             assert check.ok, check.message
             # An answer to each action is lost, so that the look-ups are made too.
             double.faults += [
