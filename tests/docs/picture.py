@@ -27,7 +27,7 @@ IMAGES: Final = CHECKOUT / "docs" / "images"
 CHROMIUM: Final = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
-SIZE: Final = {"width": 1280, "height": 800}
+SIZE: Final = {"width": 1280, "height": 930}
 ROUNDS: Final = 66
 EVERY_S: Final = 5.0
 TASKS: Final = (
