@@ -25,7 +25,7 @@ EACH_ACTION = [
     for action in service.actions
 ]
 EACH_THAT_PARKS = [param for param in EACH_ACTION if param.values[0].parks]  # type: ignore[union-attr]
-TIMEOUT_S = 0.5
+TIMEOUT_S = 1.0
 TRIES_MAX = 30
 
 

@@ -14,7 +14,7 @@ from tests.doubles.contract import needs_specs
 from tests.doubles.server import Fault, Seen
 from tests.support import SettableClock, rows
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 EACH_COUNTED = [pytest.param(service, id=str(service)) for service in SERVICES if service.requests]
 EACH_REQUEST = [
