@@ -23,7 +23,9 @@ def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
     text = (DEPLOY / "ralf-hub.service").read_text(encoding="utf-8")
     (command,) = re.findall(r"^ExecStart=\S+/ralf-hub (.*)$", text, re.MULTILINE)
     assert command.split()[0] == "serve"
-    assert {"Type=notify", "NotifyAccess=main", "WatchdogSec=60"} <= set(text.splitlines()), "see ralf_hub/systemd.py"
+    assert {"Type=notify", "NotifyAccess=main", "WatchdogSec=60"} <= set(text.splitlines()), (
+        "see ralf_hub/systemd.py"
+    )
     assert set(re.findall(r"--[a-z-]+", command)) <= options_of_serve()
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")

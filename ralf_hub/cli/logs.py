@@ -70,3 +70,4 @@ def set_up(settings: LoggingSettings, redact: Callable[[str], str]) -> None:
     handler.setFormatter(JsonLines() if settings.format == "json" else PlainLines())
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)  # two lines for every statement would bury the rest
