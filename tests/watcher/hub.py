@@ -1,6 +1,7 @@
 """A hub in this process on a small workspace: real files, a real database, no port."""
 
 import asyncio
+import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,12 +19,35 @@ from ralf_hub.model import Task
 from ralf_hub.services import Services
 from ralf_hub.store import tasks, workspace
 from ralf_hub.watcher.follower import Follower
+from ralf_hub.workspace.queue import read_queue
 from tests.support import eventually
 
 T = TypeVar("T")
 TALK: Final = Path(".autonomous", "agents", "communications")
 QUEUE: Final = TALK / "queue.yaml"
 EVENTS: Final = TALK / "events.yaml"
+
+
+STOP_HOOK = """
+set -eu
+cd "$1"; task="$2"; talk=.autonomous/agents/communications
+exec 200>"$talk/.events.lock"; flock -w 10 200
+cat >> "$talk/events.yaml" << EOF
+
+- timestamp: "$(date -Iseconds)"
+  task_id: "$task"
+  type: completed
+  agent: executor
+  run_id: "run-$task"
+EOF
+exec 201>"$talk/.queue.lock"; flock -w 10 201
+awk -F': ' -v task_id="$task" '/^- id: / { in_task = ($2 == task_id) }
+  in_task && /^  status: / { print "  status: completed"; next } { print }' \
+  "$talk/queue.yaml" > "$talk/queue.yaml.tmp" && mv "$talk/queue.yaml.tmp" "$talk/queue.yaml"
+mkdir -p tasks/completed
+mv "tasks/active/$task" "tasks/completed/$task"
+"""
+"""What RALF's stop hook does when a task is done, in its order."""
 
 
 def make_workspace(root: Path, *, flat: bool = False) -> Path:
@@ -52,6 +76,17 @@ def write_task(root: Path, task_id: str, *, folder: str = "active", **header: st
     replacement.write_text("\n".join([*lines, "", "## Objective", "", f"About {task_id}", ""]))
     replacement.replace(path)
     return path
+
+
+async def by_ralf(root: Path, task_id: str) -> None:
+    await asyncio.to_thread(
+        subprocess.run, ["bash", "-c", STOP_HOOK, "stop", str(root), task_id], check=True, timeout=30
+    )
+
+
+def queued(root: Path) -> dict[str, str]:
+    path = next(root.rglob("queue.yaml"))
+    return {item.id: item.status for item in read_queue(path.read_text(), "queue.yaml").items}
 
 
 @dataclass
