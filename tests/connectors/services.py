@@ -15,74 +15,29 @@ from ralf_hub.model import Feature
 from ralf_hub.store import features, tasks
 from tests.connectors.helpers import TASK
 from tests.connectors.outside import Outside
+from tests.connectors.told import (
+    check_apprise,
+    check_button,
+    check_discord,
+    check_jira,
+    check_mail,
+    check_pagerduty,
+    check_slack,
+    check_tracker,
+    check_trello,
+    check_webhook,
+)
+from tests.connectors.troubles import FAILURES, SAME_END, TWICE, Act, http_trouble, mail_trouble
 from tests.delivery.house import Sink
 from tests.doubles import discord, github, gitlab, jira, pagerduty, slack, trello
-from tests.doubles.mailbox import DROP, Mailbox
+from tests.doubles.mailbox import Mailbox
 from tests.doubles.receiver import Receiver
-from tests.doubles.server import Fault, Seen
 from tests.doubles.tracker import Tracker
 
 FEATURE = Feature("F-1", "Login", created_at=TASK.created_at, updated_at=TASK.created_at)
 OWNED = replace(TASK, feature_id=FEATURE.id)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LOOPBACK = ("127.0.0.0/8",)
-PAGERDUTY_KEY = "ralf/ralf-hub/task/TASK-7"
-
-LOOKED_UP = "looked up, made once"
-SAME_END = "repeated, same end"
-TWICE = "may show twice"
-
-FAILURES = ("429", "500", "502", "503", "no answer", "too late")
-"""What an action is tried again after."""
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """An action's own request: its method, its path's end and, where others are like it, what its body holds."""
-
-    method: str
-    path: str
-    holding: str = ""
-    lost: str = LOOKED_UP
-    """What comes of a repeat after an answer that was lost, in the words of the table."""
-
-    def is_of(self, seen: Seen) -> bool:
-        """Return whether *seen* is a request of this action."""
-        meant = self.path == "*" or seen.path.endswith(self.path)
-        return meant and self.method == seen.method and self.holding.encode() in seen.body
-
-
-def http_trouble(double: Any, act: Act, trouble: str, times: int = 1) -> None:
-    """Let the next requests of *act* fail."""
-    faults: dict[str, dict[str, Any]] = {
-        "400": {"status": 400, "body": '{"message":"never","errors":["never"],"errorMessages":["never"]}'},
-        "401": {"status": 401, "body": "invalid token"},
-        "429": {"status": 429, "headers": {"Retry-After": "7"}},
-        "500": {"status": 500},
-        "502": {"status": 502, "body": "<html>bad gateway</html>"},
-        "503": {"status": 503, "headers": {"Retry-After": "3"}},
-        "no answer": {"drop": "before"},
-        "too late": {"delay_s": 60.0, "drop": "before"},
-        "lost": {"drop": "after"},
-    }
-    fault = Fault(act.path, times, method=act.method, holding=act.holding, **faults[trouble])
-    double.faults.append(fault)
-
-
-def mail_trouble(double: Mailbox, _: Act, trouble: str, times: int = 1) -> None:
-    """Let the next conversations fail as a mail server would put it."""
-    step, reply = {
-        "400": ("RCPT", "550 5.1.1 (400) no such mailbox"),
-        "401": ("MAIL", "530 5.7.0 authentication required"),
-        "429": ("MAIL", "421 4.7.0 too many connections"),
-        "500": ("RCPT", "451 4.3.0 try again later"),
-        "502": ("DATA", "452 4.3.1 no room"),
-        "503": ("DATA", "421 4.3.2 shutting down"),
-        "no answer": ("RCPT", DROP),
-        "too late": ("MAIL", "421 4.4.2 timed out"),
-        "lost": ("DATA", DROP),
-    }[trouble]
-    double.replies.setdefault(step, []).extend([reply] * times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,88 +109,6 @@ async def press_button(out: Outside) -> None:
             only=connector,
         )
     )
-
-
-# --- what must stand there ------------------------------------------------------------------------
-
-
-def check_jira(double: jira.Jira) -> None:
-    (issue,) = double.issues.values()
-    said = [jira.text_of(comment["body"]).split("\n")[0] for comment in issue.comments]
-    assert said == ["Task failed: Fix the login", "Task completed: Fix the login", "Feature delivered: Login"]
-    assert issue.status == "Done"
-    assert "ralf-failed" not in issue.labels
-    assert [link["title"] for link in issue.links.values()] == ["Login"]
-
-
-def check_trello(double: trello.Trello) -> None:
-    card, feature = sorted(double.cards.values(), key=lambda item: item.name)
-    assert [card.name, feature.name] == ["Fix the login", "Login"]
-    said = [comment["data"]["text"].split("\n")[0] for item in (card, feature) for comment in item.comments]
-    assert said == [
-        "**Task failed: Fix the login**", "**Task completed: Fix the login**", "**Feature delivered: Login**",
-    ]  # fmt: skip
-    assert [double.list_of(card), double.list_of(feature)] == ["Done", "Done"]
-
-
-def check_tracker(double: github.GitHub | gitlab.GitLab) -> None:
-    (issue,) = double.tracker.made
-    said = [comment.body.split("**")[1].split(" ", 1)[1] for comment in issue.comments]
-    assert said == ["Task failed: Fix the login", "Task completed: Fix the login"]
-    assert (issue.state, issue.labels) == ("closed", ["ralf"])
-
-
-TOLD = ["Feature delivered: Login", "Task completed: Fix the login", "Task failed: Fix the login"]
-
-
-def check_discord(double: discord.Discord) -> None:
-    titles = [posted.embed["title"] for posted in double.messages]
-    if double.messages[0].webhook_id is not None:
-        assert sorted(set(titles)) == TOLD
-        return
-    assert sorted(titles) == TOLD
-    by_title = {posted.embed["title"]: posted for posted in double.messages}
-    assert by_title[TOLD[1]].answers == by_title[TOLD[2]].id
-
-
-def check_slack(double: slack.Slack) -> None:
-    titles = [posted.text.split("\n")[0].split(" ", 1)[1] for posted in double.messages]
-    if double.messages[0].via == "webhook":
-        assert sorted(set(titles)) == TOLD
-        return
-    assert sorted(titles) == TOLD
-    by_title = dict(zip(titles, double.messages, strict=True))
-    assert by_title[TOLD[1]].thread_ts == by_title[TOLD[2]].ts
-
-
-def check_button(double: slack.Slack) -> None:
-    (message,) = double.messages
-    assert [block["elements"][0]["text"] for block in message.blocks] == ["kai retried it"]
-
-
-def check_pagerduty(double: pagerduty.PagerDuty) -> None:
-    (incident,) = double.incidents
-    assert (incident.payload["summary"], incident.status) == ("Task failed: Fix the login", "resolved")
-    changes = {change["payload"]["summary"] for change in double.changes}
-    assert changes == {"Feature delivered: Login"}
-    assert double.dropped == [PAGERDUTY_KEY] * len(double.dropped)  # a repeated resolve changes nothing
-
-
-def check_mail(double: Mailbox) -> None:
-    subjects = {taken.message["subject"].removeprefix("[RALF] ") for taken in double.taken}
-    assert sorted(subjects) == TOLD
-    same = {taken.message["message-id"]: taken.content for taken in double.taken}
-    assert len(same) == len(subjects)
-    assert all(taken.content == same[taken.message["message-id"]] for taken in double.taken)
-
-
-def check_webhook(double: Receiver) -> None:
-    told = {received.id: received.json["type"] for received in double.accepted}
-    assert sorted(told.values()) == ["feature_delivered", "task_completed", "task_failed"]
-
-
-def check_apprise(double: Sink) -> None:
-    assert sorted({body["title"] for body in double.bodies("/a")}) == TOLD
 
 
 FIRST_TS = "1769999999.000100"

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.connectors.outside import Outside, outside
-from tests.connectors.services import SERVICES, TWICE, Service, live
+from tests.connectors.services import SERVICES, Service, live
+from tests.connectors.troubles import TWICE
 from tests.doubles.contract import needs_specs
 from tests.support import SettableClock, rows
 
