@@ -1,6 +1,6 @@
 // Deliveries: what left the house, what is stuck and why, and making it go again.
 
-import { get, post, query, remove } from "/web/api.js";
+import { get, ifAllowed, post, query, remove } from "/web/api.js";
 import { button, card, choice, field, h, link, pager, table, tag, when, wide } from "/web/dom.js";
 import { act, draw, say } from "/web/hub.js";
 import { taskLink } from "/web/overview.js";
@@ -23,8 +23,8 @@ export const deliveries = {
   async load() {
     const asked = new URLSearchParams(location.hash.split("?")[1] || "");
     if (asked.size) { filter.state = asked.get("state") || ""; filter.connector = asked.get("connector") || ""; older = []; history.replaceState(null, "", "#/deliveries"); }
-    const [found, known] = await Promise.all([get(`/deliveries${query({ limit: 50, ...filter, cursor: older.at(-1) })}`), get("/connectors")]);
-    return { found, names: known.connectors.map((item) => item.name) };
+    const [found, known] = await Promise.all([get(`/deliveries${query({ limit: 50, ...filter, cursor: older.at(-1) })}`), ifAllowed(get("/connectors"))]);
+    return { found, names: (known?.connectors || []).map((item) => item.name) };
   },
   view({ found, names }) {
     if (asking) return [many(names)];

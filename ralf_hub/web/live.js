@@ -4,6 +4,7 @@ import { post } from "/web/api.js";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10000;
+const TOPICS = ["events", "deliveries", "metrics"];
 
 export class Live {
   // `since`: the last event that is known already, null for none.
@@ -21,9 +22,10 @@ export class Live {
       const { ticket } = await post("/stream/tickets");
       const scheme = location.protocol === "https:" ? "wss" : "ws";
       this.socket = new WebSocket(`${scheme}://${location.host}/api/v1/stream?ticket=${encodeURIComponent(ticket)}`);
-      this.socket.onopen = () => this.socket.send(JSON.stringify({
-        op: "subscribe", topics: ["events", "deliveries", "metrics"], ...(this.seq === null ? {} : { since: this.seq }),
-      }));
+      // One by one: a key that may not read the numbers may still read the events.
+      this.socket.onopen = () => TOPICS.forEach((topic) => this.socket.send(JSON.stringify({
+        op: "subscribe", id: topic, topics: [topic], ...(topic === "events" && this.seq !== null ? { since: this.seq } : {}),
+      })));
       this.socket.onmessage = (message) => this.take(JSON.parse(message.data));
       this.socket.onclose = () => this.again();
     } catch (error) {
@@ -34,12 +36,14 @@ export class Live {
 
   take(message) {
     if (message.op === "ack") {
+      if (message.id !== "events") return;
       this.wait = FIRST_WAIT_MS;
       const resumed = this.wasOff && this.seq !== null;
       this.wasOff = false;
       this.seq ??= message.seq;
       this.onstate(resumed ? "resumed" : "on");
     } else if (message.op === "error") {
+      if (message.problem.code === "missing_scope") return;
       this.seq = null; // the hub's events begin anew (another database): go on from now
       this.socket.close();
     } else {

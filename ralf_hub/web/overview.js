@@ -1,6 +1,6 @@
 // What RALF is doing, what left the house, what is stuck: on one page.
 
-import { get } from "/web/api.js";
+import { get, ifAllowed } from "/web/api.js";
 import { bars, card, empty, h, line, link, span, tag, tone, when, wide } from "/web/dom.js";
 import { known } from "/web/hub.js";
 
@@ -61,24 +61,26 @@ export const overview = {
   hears: () => true,
   async load() {
     const [numbers, queue, now, receipts] = await Promise.all([
-      known.metrics || get("/metrics"), get("/queue?limit=8"), get("/tasks?status=in_progress&limit=6"), get("/webhooks?limit=5").catch(() => ({ webhooks: [] })),
-    ]);
-    return { numbers, queue, now: now.tasks, receipts: receipts.webhooks };
+      known.metrics || get("/metrics"), get("/queue?limit=8"), get("/tasks?status=in_progress&limit=6"), get("/webhooks?limit=5"),
+    ].map((asked) => ifAllowed(Promise.resolve(asked))));
+    return { numbers, queue, now: now?.tasks, receipts: receipts?.webhooks };
   },
   view({ numbers: first, queue, now, receipts }) {
     const numbers = known.metrics || first;
-    const connectors = Object.entries(numbers.deliveries).filter(([, one]) => one.breaker);
+    const connectors = Object.entries(numbers?.deliveries || {}).filter(([, one]) => one.breaker);
+    const hidden = [[numbers, "metrics:read"], [now, "tasks:read"], [queue, "queue:read"], [receipts, "deliveries:read"]].filter(([found]) => !found).map(([, scope]) => scope);
     return [
       h("h1", {}, "Overview"),
       h("div", { class: "grid" },
-        wide("Tasks", board(numbers)),
+        hidden.length ? wide("Not all is shown", empty(`This key lacks ${hidden.join(", ")}.`)) : null,
+        numbers && wide("Tasks", board(numbers)),
         wide("Alerts", rows(known.alerts.map((event) => eventRow(event)), "No alert.")),
-        card("In work", rows(now.map(working), "RALF works on nothing now.")),
-        card(`Queue (${numbers.queue.depth})`, rows(queue.tasks.map((task) => h("li", {}, tag(task.priority), h("span", { class: "grow" }, taskLink(task.id, task.title)))), "Nothing waits that RALF could take."),
+        now && card("In work", rows(now.map(working), "RALF works on nothing now.")),
+        queue && card(`Queue (${queue.depth})`, rows(queue.tasks.map((task) => h("li", {}, tag(task.priority), h("span", { class: "grow" }, taskLink(task.id, task.title)))), "Nothing waits that RALF could take."),
           queue.blocked.length ? h("p", { class: "soft" }, `${queue.blocked.length} more cannot be taken yet.`) : null),
-        card("Connectors", rows(connectors.map(connectorRow), "No connector is enabled. Add one to the settings, for example [connectors.slack].")),
-        ...charts(numbers),
-        card("Last webhooks", rows(receipts.map((receipt) => h("li", {}, tag(receipt.status), h("span", { class: "grow" }, receipt.service, " ", h("span", { class: "soft" }, receipt.reason || receipt.event_type || "")), when(receipt.received_at))), "No service has called yet.")),
+        numbers && card("Connectors", rows(connectors.map(connectorRow), "No connector is enabled. Add one to the settings, for example [connectors.slack].")),
+        numbers && charts(numbers),
+        receipts && card("Last webhooks", rows(receipts.map((receipt) => h("li", {}, tag(receipt.status), h("span", { class: "grow" }, receipt.service, " ", h("span", { class: "soft" }, receipt.reason || receipt.event_type || "")), when(receipt.received_at))), "No service has called yet.")),
         wide("What happened last", rows(known.events.slice(0, 15).map((event) => eventRow(event)), "No event yet. Create a task, or let RALF complete one.")),
       ),
     ];

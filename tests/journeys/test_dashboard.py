@@ -245,3 +245,19 @@ async def test_what_ails_the_hub_stands_above_every_page(hub: Hub) -> None:
             "the changed settings were not taken", timeout=30_000
         )
         await shot(page, "trouble")
+
+
+async def test_a_key_that_may_see_little_sees_that_little(hub: Hub) -> None:
+    await hub.ok("POST", "/api/v1/tasks", {"id": "T-1", "title": "Seen by all"})
+    made = await hub.ok("POST", "/api/v1/keys", {"name": "guest", "scopes": ["tasks:read", "events:read"]})
+    async with browsing(viewport=VIEW) as (_, page, faults):
+        await page.goto(f"{hub.url}/#key={made['key']}")
+        await expect(page.locator("main")).to_contain_text("This key lacks metrics:read, queue:read")
+        await expect(page.locator("main")).to_contain_text("Seen by all")
+        await expect(page.locator("#live")).to_have_text("Live")
+        await page.goto(f"{hub.url}/#/tasks/T-1")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Seen by all")
+        await expect(page.locator("main")).to_contain_text("task created")
+        await page.goto(f"{hub.url}/#/deliveries")
+        await expect(page.locator("main")).to_contain_text("This needs the scope deliveries:read")
+        assert not [fault for fault in faults if "403" not in fault], faults
