@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from ralf_hub.clock import iso
 from ralf_hub.connectors.base import Connector, NotSentError, UnknownAnswerError
@@ -24,7 +24,11 @@ TEST_TIMEOUT_S: Final = 20.0
 class Notify(Body):
     """A word to send through one connector."""
 
-    text: Text = Field(min_length=1, description="What to say.")
+    text: Text = Field(
+        min_length=1,
+        validation_alias=AliasChoices("text", "message"),
+        description="What to say; `message` means the same.",
+    )
     title: Title | None = Field(default=None, description="A headline.")
 
 

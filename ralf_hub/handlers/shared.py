@@ -15,7 +15,8 @@ from ralf_hub.store.rows import PAGE_MAX, Page, dump, slice_of
 
 T = TypeVar("T")
 
-TITLE_LENGTH_MAX: Final = 500
+TITLE_LENGTH_MAX: Final = 5_000
+"""Longer than any service shows: what goes out is cut to what each takes."""
 TEXT_LENGTH_MAX: Final = 200_000
 NAME_LENGTH_MAX: Final = 200
 METADATA_KEYS_MAX: Final = 200

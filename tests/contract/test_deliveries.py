@@ -275,6 +275,8 @@ def test_a_word_through_one_connector_and_a_check_of_it(house: House) -> None:
     reply = house.box.post("/connectors/a/notify", {"text": "The tide turns.", "title": "Tide"})
     assert reply.status == 202
     until(lambda: [r for r in house.a.accepted if r.json["data"].get("text") == "The tide turns."])
+    assert house.box.post("/connectors/a/notify", {"message": "It is high."}).status == 202
+    until(lambda: [r for r in house.a.accepted if r.json["data"].get("text") == "It is high."])
     assert not house.b.accepted
     assert house.box.post("/connectors/a/notify", {}).code == "validation_failed"
     reply = house.box.post("/connectors/a/test")

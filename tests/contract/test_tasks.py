@@ -58,7 +58,7 @@ def test_a_task_has_every_field_of_the_contract(box: Box) -> None:
 def test_everything_that_was_given_comes_back(box: Box) -> None:
     other = box.task()["id"]
     given = {
-        "id": "Given.1_2-3", "title": "Zwölf 🗼 \u202e\n", "description": "# a\r\n\tb", "type": "implement",
+        "id": "Given.1_2-3", "title": "x" * 4000 + "Zwölf 🗼 \u202e\n", "description": "# a\r\n\tb", "type": "implement",
         "priority": "critical", "feature_id": "F-1", "depends_on": [other],
         "metadata": {"deep": [{"a": None, "b": 1.5, "c": 2**53}], "": True},
     }  # fmt: skip
