@@ -34,7 +34,7 @@ check: lint types audit ## the same without the journeys, which start real proce
 	$(PYTEST) -m "not journey" $(ARGS)
 
 contract: $(VENV)/.dev $(PRISM) ## let Prism judge what the connectors send; needs Node
-	$(BIN)/python -m pytest -n0 -rA tests/contract/test_prism.py $(ARGS)
+	RALF_HUB_PRISM=$(abspath $(PRISM)) $(BIN)/python -m pytest -n0 -rA tests/contract/test_prism.py $(ARGS)
 
 connector-table: $(VENV)/.dev ## write down in docs/connectors.md what a run of the tests shows of every connector
 	$(PYTEST) -q -p tests.connectors.table tests/connectors/test_every_action.py tests/journeys/test_one_object.py
