@@ -103,6 +103,9 @@ async def test_a_service_that_is_down_is_asked_again_later_and_never_twice_once_
         double.faults.append(Fault("/user", status=502, times=2))
         place = {"token": gitlab_double.TOKEN, "project": gitlab_double.PROJECT}
         door = await start(webhooks=incoming(), connectors={"gitlab": keeper(double, **place)})
+        await eventually(
+            lambda: double.calls("/user")
+        )  # the hub itself, when it starts; it tries again much later
         learns = OwnIdentities(door.hub)
         await learns.step()
         asked = len(double.calls("/user"))
