@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import aiohttp_cors
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 
 from ralf_hub.endpoint import Endpoint
 
@@ -25,8 +25,8 @@ def add(resource: web.Resource, endpoint: Endpoint) -> web.AbstractRoute:
 
     handle.endpoint = endpoint  # type: ignore[attr-defined]
     if endpoint.method == "GET" and not endpoint.raw:
-        resource.add_route("HEAD", handle)
-    return resource.add_route(endpoint.method, handle)
+        resource.add_route("HEAD", handle, expect_handler=_let_it_come)
+    return resource.add_route(endpoint.method, handle, expect_handler=_let_it_come)
 
 
 def _refuse_as_ids(resources: Mapping[str, web.Resource], endpoints: tuple[Endpoint, ...]) -> None:
@@ -41,7 +41,14 @@ def _refuse_as_ids(resources: Mapping[str, web.Resource], endpoints: tuple[Endpo
             raise web.HTTPMethodNotAllowed(request.method, sorted(offered))
 
         for method in {endpoint.method for endpoint in endpoints if endpoint.path == beside} - offered:
-            resource.add_route(method, refuse)
+            resource.add_route(method, refuse, expect_handler=_let_it_come)
+
+
+async def _let_it_come(request: web.Request) -> None:
+    """Say that the body may come where the client waits for that; other expectations may be ignored (RFC 9110, 10.1.1)."""
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version == HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
 
 
 def _allow_origins(app: web.Application, routes: list[web.AbstractRoute], origins: list[str]) -> None:

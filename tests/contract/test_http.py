@@ -230,6 +230,22 @@ def test_what_cannot_be_read_is_a_problem_too(box: Box, request_: bytes) -> None
     assert b"rh_se" not in answer
 
 
+def test_what_a_client_expects(box: Box) -> None:
+    for expected, first in (("100-continue", b"HTTP/1.1 100 "), ("the impossible", b"HTTP/1.1 201 ")):
+        top = head(
+            box,
+            "POST",
+            f"{V1}/tasks",
+            "Content-Type: application/json",
+            "Content-Length: 14",
+            f"Expect: {expected}",
+        )
+        answer = exchange(box, top + b'{"title":"ex"}')
+        assert answer.startswith(first)
+        assert b"HTTP/1.1 201 " in answer
+        assert b"X-Request-ID: " in answer
+
+
 def test_head_is_get_without_a_body(box: Box) -> None:
     task = box.task()
     for path in (
