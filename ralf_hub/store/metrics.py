@@ -9,6 +9,7 @@ from typing import Any, Final
 from ralf_hub.clock import MS_PER_S, iso, parse_iso
 from ralf_hub.model import TASK_STATUSES
 from ralf_hub.store import outbox, schema, tasks
+from ralf_hub.store.lanes import storage_error
 from ralf_hub.store.rows import scalar
 
 DAY_MS: Final = 86_400 * 1000
@@ -100,7 +101,8 @@ def file_bytes(path: Path) -> int:
 def table_bytes(path: Path) -> dict[str, int]:
     """Return how many bytes each table takes with its indexes; nothing where this SQLite cannot tell.
 
-    Reads every page, so it is for a thread; each tree by itself, so that the log can be cleared in between.
+    StorageError where the file is damaged. Reads every page, so it is for a thread; each tree by itself, so that the
+    log can be cleared in between.
     """
     found: dict[str, int] = {}
     with closing(schema.connect(path, writer=False)) as conn:
@@ -110,6 +112,8 @@ def table_bytes(path: Path) -> dict[str, int]:
                 size = scalar(conn, "SELECT sum(pgsize) FROM dbstat WHERE name = ?", (name,))
             except sqlite3.OperationalError:  # it was built without: https://www.sqlite.org/dbstat.html
                 return {}
+            except sqlite3.DatabaseError as error:
+                raise storage_error(error) from error
             found[table] = found.get(table, 0) + (size or 0)
     return found
 

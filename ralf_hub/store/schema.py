@@ -177,8 +177,11 @@ def _version(conn: sqlite3.Connection) -> int:
 
 def damaged(path: Path, faults: Sequence[str], so: str = "nothing was changed") -> DatabaseRefusedError:
     """Return what SQLite found wrong as one line that says what to do."""
+    shown = "; ".join(
+        " ".join(fault.split()) for fault in faults
+    )  # SQLite begins some with a line of its own
     return DatabaseRefusedError(
-        f"{path}: the database is damaged ({'; '.join(faults)}); {so}. Keep a copy, then restore the last good "
+        f"{path}: the database is damaged ({shown}); {so}. Keep a copy, then restore the last good "
         f"backup with `ralf-hub restore BACKUP --db {path}` (`ralf-hub backup DEST` makes them)"
     )
 

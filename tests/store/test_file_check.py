@@ -107,6 +107,7 @@ async def test_a_damaged_page_is_found_and_the_way_back_is_named(db_path: Path) 
     assert "the database is damaged" in str(found)
     assert f"ralf-hub restore BACKUP --db {db_path}" in str(found)
     assert "nothing was changed" not in str(found)  # the hub serves meanwhile
+    assert "\n" not in str(found)
 
 
 async def test_an_index_that_lacks_a_row_is_found(db_path: Path) -> None:
