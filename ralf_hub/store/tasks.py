@@ -208,9 +208,9 @@ def claimable(conn: sqlite3.Connection, limit: int) -> list[Task]:
 def waiting(conn: sqlite3.Connection, limit: int) -> list[Task]:
     """Return the tasks that cannot be taken: blocked, put aside, or pending with dependencies that are not done."""
     rows = conn.execute(
-        f"SELECT {_COLUMNS} FROM tasks WHERE status = 'blocked' OR (status = 'pending' AND (shelved = 1 "
-        f"OR (id IN (SELECT task_id FROM task_dependencies) AND {UNMET}))) "
-        f"ORDER BY {_TAKEN_IN_ORDER} LIMIT ?",
+        f"SELECT {_COLUMNS} FROM tasks WHERE id IN (SELECT id FROM tasks WHERE status = 'blocked' "
+        "UNION ALL SELECT id FROM tasks INDEXED BY tasks_shelved WHERE shelved = 1 AND status = 'pending' "
+        f"UNION ALL SELECT id FROM tasks INDEXED BY tasks_by_status WHERE status = 'pending' AND {UNMET}) ORDER BY {_TAKEN_IN_ORDER} LIMIT ?",
         (limit,),
     ).fetchall()
     return [_make(row) for row in rows]
@@ -220,7 +220,8 @@ def queue_numbers(conn: sqlite3.Connection) -> tuple[int, dict[str, int], str | 
     """Return depth, pending tasks by priority, and when the oldest pending task was created."""
     by_priority = dict(
         conn.execute(
-            "SELECT priority, count(*) FROM tasks WHERE status = 'pending' GROUP BY priority_rank"
+            "SELECT priority, count(*) FROM tasks INDEXED BY tasks_pending_by_priority "
+            "WHERE status = 'pending' GROUP BY priority"
         ).fetchall()
     )
     oldest = scalar(conn, "SELECT min(created_at) FROM tasks WHERE status = 'pending'")

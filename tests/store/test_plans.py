@@ -177,6 +177,16 @@ def test_what_runs_often_searches_its_index_and_sorts_nothing_that_grows(planner
         assert not sorted_here or any(step.startswith("SEARCH links") for step in plan), plan
 
 
+def test_the_numbers_of_the_queue_are_read_from_indexes(planner: Planner) -> None:
+    assert steps(planner, tasks.queue_numbers) == {
+        "SCAN tasks USING INDEX tasks_pending_by_priority",
+        "SEARCH tasks USING INDEX tasks_by_status (status=?)",
+    }
+    (plan,) = plans(planner, lambda c: tasks.waiting(c, 5))
+    assert "SCAN tasks" not in plan
+    assert plan.count("SEARCH tasks USING INDEX tasks_by_status (status=?)") == 2
+
+
 def test_the_queue_is_walked_in_its_order(planner: Planner) -> None:
     """Its index holds the pending tasks only, and the first that waits for nobody ends the walk."""
     (plan, *_) = plans(planner, lambda c: tasks.claimable(c, 1))
