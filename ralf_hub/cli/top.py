@@ -1,10 +1,8 @@
 """`top`: what a running hub is doing, on one screen of a terminal."""
 
-import asyncio
 import contextlib
 import os
 import signal
-import ssl
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Final
@@ -15,6 +13,8 @@ from ralf_hub.cli import common
 from ralf_hub.cli.common import AsJson, CommandError, Config, Db
 
 if TYPE_CHECKING:
+    import ssl
+
     from ralf_hub.cli.top_feed import Overview
     from ralf_hub.config import Settings
 
@@ -41,6 +41,8 @@ def top(
     It needs a key with the scopes metrics:read and events:read, in the variable RALF_KEY or among the settings'. Into a
     pipe it shows everything once; with --json each change is one line.
     """
+    import asyncio
+
     from ralf_hub.config import hub_url
 
     settings = common.settings(config, db).settings
@@ -71,17 +73,23 @@ def _key(settings: "Settings") -> str:
     )
 
 
-def _trusted(settings: "Settings") -> ssl.SSLContext | None:
+def _trusted(settings: "Settings") -> "ssl.SSLContext | None":
     """Return what to believe of TLS: the usual authorities, and the hub's own certificate where it has one."""
     if settings.api.tls is None:
         return None
+    import ssl
+
     context = ssl.create_default_context()
     with contextlib.suppress(OSError, ssl.SSLError):
         context.load_verify_locations(settings.api.tls.cert)
     return context
 
 
-async def _run(address: str, key: str, trusted: ssl.SSLContext | None, *, as_json: bool, once: bool) -> None:
+async def _run(
+    address: str, key: str, trusted: "ssl.SSLContext | None", *, as_json: bool, once: bool
+) -> None:
+    import asyncio
+
     from ralf_hub.cli.top_feed import HubAwayError, HubFeed, Overview, session
 
     overview, news = Overview(address), asyncio.Event()
