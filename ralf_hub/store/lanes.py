@@ -206,6 +206,7 @@ class Lane:
         self.conn = conn
         self.waiting: deque[Job] = deque()
         self.running = 0
+        self._last = 0
         self._drain: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -222,8 +223,9 @@ class Lane:
     async def _drain_all(self) -> None:
         try:
             while self.waiting:
+                await self._gather()
                 batch = self._next_batch()
-                self.running = len(batch)
+                self.running = self._last = len(batch)
                 try:
                     results = await self._run(batch)
                 except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it
@@ -234,6 +236,16 @@ class Lane:
         finally:
             self.running = 0
             self._drain = None
+
+    async def _gather(self) -> None:
+        """Let more come while more does come: whoever was answered together asks again together, but not in one moment.
+
+        A batch costs as much as some twenty changes in it. One that comes alone, as the last did, need not wait.
+        """
+        seen = 0 if self._last > 1 else 1
+        while seen < len(self.waiting) < BATCH_MAX:
+            seen = len(self.waiting)
+            await asyncio.sleep(0)
 
     def _next_batch(self) -> list[Job]:
         """Take what may run together: many short ones, or one that has the connection to itself."""

@@ -80,6 +80,23 @@ async def test_a_failing_write_never_takes_its_neighbours_with_it(db: Database, 
     assert keys(db.path) == ["first", "last"]
 
 
+async def test_a_batch_gathers_while_each_turn_of_the_loop_brings_more(db: Database) -> None:
+    begun: list[str] = []
+
+    async def in_turn(number: int) -> None:
+        for _ in range(number):
+            await asyncio.sleep(0)
+        await db.write(put(f"k{number}"))
+
+    await db.run_alone(
+        lambda conn: conn.set_trace_callback(lambda sql: begun.append(sql) if "BEGIN" in sql else None)
+    )
+    await asyncio.gather(db.write(put("a")), db.write(put("b")))  # so many come at once here
+    begun.clear()
+    await asyncio.gather(*(in_turn(number) for number in range(5)))
+    assert len(begun) == 1
+
+
 async def test_a_write_that_breaks_a_rule_of_the_schema_fails_alone_and_says_which(db: Database) -> None:
     first, failed, last = await together(db, put("same"), put("same"), put("last"))
     assert (first, last) == ("same", "last")
