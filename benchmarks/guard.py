@@ -220,6 +220,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--renew", action="store_true", help=f"write {COMMITTED.name} anew")
     parser.add_argument("--slices", type=int, default=SLICES)
+    parser.add_argument("--loss-max", type=float, default=LOSS_MAX, help="share a request may cost more")
     given = parser.parse_args()
 
     def measured() -> dict[str, float]:
@@ -241,7 +242,11 @@ def main() -> int:
             f"The committed figures are of another kind of machine, {committed['machine']}: nothing is held to them."
         )
         return 0
-    worse = losses(found, committed["costs"], LOSS_MAX_BUSY if others.share > BUSY else LOSS_MAX)
+    worse = losses(
+        found,
+        committed["costs"],
+        max(given.loss_max, LOSS_MAX_BUSY) if others.share > BUSY else given.loss_max,
+    )
     for line in worse:
         print(line, file=sys.stderr)
     return 1 if worse else 0
