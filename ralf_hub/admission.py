@@ -12,7 +12,7 @@ from ralf_hub.keyring import ANONYMOUS, KEY_PREFIX, TOKEN_PREFIX, Principal
 from ralf_hub.limits import Allowance
 from ralf_hub.secrets import sha256_hex
 from ralf_hub.services import Services
-from ralf_hub.store import access_tokens
+from ralf_hub.store import access_tokens, keys
 
 NETWORK_BITS_V6: Final = 64
 """What one customer has of IPv6 at the least: limits by the whole address would not limit anybody."""
@@ -66,9 +66,15 @@ def may_stay(hub: Services, principal: Principal, now: str) -> bool:
 
 
 async def _introduced(hub: Services, request: web.Request, key: str, *, is_bearer: bool) -> Principal:
-    """Return whom the provider's token names, where the settings name a provider; else refuse *key*."""
+    """Return whose key this is that a command made a moment ago, or whom the provider's token names; else refuse *key*."""
     if key.startswith(TOKEN_PREFIX):
         refuse(hub, request, "invalid_token", "The access token has ended, was revoked or never was.")
+    if key.startswith(KEY_PREFIX) and key.isascii():
+        digest, now = sha256_hex(key), hub.clock.iso()
+        if hub.db.peek(lambda conn: keys.opens(conn, digest, now=now)):
+            await hub.reload_keys()
+            if (caller := hub.keyring.find(key, now)) is not None:
+                return caller
     if hub.identity is None or not is_bearer or key.startswith(KEY_PREFIX):
         refuse(hub, request, "invalid_key")
     try:

@@ -63,6 +63,16 @@ def get(conn: sqlite3.Connection, key_id: str) -> ApiKey | None:
     return None if row is None else _make(row)
 
 
+def opens(conn: sqlite3.Connection, key_sha256: str, *, now: str) -> bool:
+    """Return whether a key of this hash opens the door now."""
+    row = conn.execute(
+        "SELECT 1 FROM api_keys WHERE key_sha256 = ? AND kind = 'api' AND revoked_at IS NULL "
+        "AND (expires_at IS NULL OR expires_at > ?)",
+        (key_sha256, now),
+    ).fetchone()
+    return row is not None
+
+
 def revoke(conn: sqlite3.Connection, key_id: str, *, now: str) -> bool:
     """End a key; False when there is none that is still valid."""
     changed = conn.execute(

@@ -115,6 +115,14 @@ def test_keys_that_cannot_be(box: Box, body: dict[str, object]) -> None:
     assert (reply.status, reply.code) == (422, "validation_failed")
 
 
+def test_a_key_that_a_command_made_opens_at_once(box: Box) -> None:
+    for _ in range(5):
+        made = json.loads(
+            box.command("keys", "create", "--name", "now", "--scopes", "tasks:read", "--json").stdout
+        )
+        assert box.get("/tasks", key=made["key"]).status == 200
+
+
 def test_keys_by_sql_and_by_command_count_within_a_second(box: Box) -> None:
     made = box.command("keys", "create", "--name", "cli", "--scopes", "tasks:read", "--json")
     assert made.returncode == 0, made.stderr
